@@ -1,0 +1,54 @@
+"""One micrograph in, verified three-dimensional microstructures out.
+
+The commands of the shell are functions here: ``mcrgen.train(mcrgen.TrainConfig(...))``. Importing the package is light; torch
+and the rest are loaded when a command needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mcrgen.commands._train_config import TrainConfig
+    from mcrgen.commands.compare import CompareConfig
+    from mcrgen.commands.compare import run as compare
+    from mcrgen.commands.demo import DemoConfig
+    from mcrgen.commands.demo import run as demo
+    from mcrgen.commands.doctor import DoctorConfig
+    from mcrgen.commands.doctor import run as doctor
+    from mcrgen.commands.generate import GenerateConfig
+    from mcrgen.commands.generate import run as generate
+    from mcrgen.commands.segment import SegmentConfig
+    from mcrgen.commands.segment import run as segment
+    from mcrgen.commands.train import run as train
+    from mcrgen.config import load as load_config
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CompareConfig",
+    "DemoConfig",
+    "DoctorConfig",
+    "GenerateConfig",
+    "SegmentConfig",
+    "TrainConfig",
+    "__version__",
+    "compare",
+    "demo",
+    "doctor",
+    "generate",
+    "load_config",
+    "segment",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load_config":
+        return importlib.import_module("mcrgen.config").load
+    if name not in __all__:
+        raise AttributeError(f"module 'mcrgen' has no attribute '{name}'")
+    command = name.removesuffix("Config").lower()
+    module = importlib.import_module(f"mcrgen.commands.{command}")
+    return getattr(module, name) if name.endswith("Config") else module.run

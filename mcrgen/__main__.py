@@ -1,0 +1,5 @@
+"""``python -m mcrgen``."""
+
+from mcrgen.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Lightning callbacks that know no particular task."""

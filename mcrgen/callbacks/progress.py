@@ -1,0 +1,35 @@
+"""Training progress in a rich progress bar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.progress import Progress, TaskID
+
+
+class TrainingProgress(Callback):
+    """Advances one bar by a step at a time and shows the running mean of a logged value."""
+
+    def __init__(self, progress: Progress, metric: str) -> None:
+        """Show ``metric`` (as logged) in ``progress``, which the caller starts and stops."""
+        self.progress = progress
+        self.metric = metric
+        self._bar = TaskID(0)
+        self._mean: float | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the bar, at the step the run starts from."""
+        self._bar = self.progress.add_task("training", total=trainer.max_steps, status="", unit="step")
+        self.progress.update(self._bar, completed=trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar."""
+        value = trainer.callback_metrics.get(self.metric)
+        if value is not None and (self._mean is None or trainer.global_step % 5 == 0):
+            current = float(value)
+            self._mean = current if self._mean is None else 0.8 * self._mean + 0.2 * current
+        status = "" if self._mean is None else f"loss {self._mean:.4f}"
+        self.progress.update(self._bar, completed=trainer.global_step, status=status)

@@ -1,0 +1,58 @@
+"""Pictures of what a generator makes while it learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import WandbLogger
+from torch import Tensor
+
+from mcrgen.plotting.slices import plot_slices
+
+
+class SampleImages(Callback):
+    """Writes the reference beside the slices of the latest training step, as a PNG and to every image-capable logger.
+
+    Works with any module that keeps ``latest_slices``: tensors ``(1, C, H, W)``, one per section normal.
+    """
+
+    def __init__(self, folder: Path, reference: NDArray[np.float32], *, every: int) -> None:
+        """Write to ``folder`` every ``every`` steps.
+
+        Args:
+            folder: where the PNGs go.
+            reference: ``(C, H, W)`` indicator channels of the exemplar.
+            every: interval in steps.
+        """
+        self.folder = folder
+        self.reference = reference
+        self.every = every
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Draw when it is time."""
+        step = trainer.global_step
+        if step % self.every and step != trainer.max_steps:
+            return
+        latest: list[Tensor] = pl_module.latest_slices  # type: ignore[assignment]
+        slices = [s[0].float().cpu().numpy() for s in latest]
+        panels = {"exemplar": _grey(self.reference)} | {
+            f"normal to {axis}": _grey(s) for axis, s in zip("zyx", slices, strict=True)
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"step_{step:06d}.png"
+        plot_slices(path, panels, title=f"step {step}")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("slices", [str(path)], step=step)
+
+
+def _grey(channels: NDArray[np.float32]) -> NDArray[np.floating]:
+    """One picture of indicator or score channels: the channel itself, or the index of the largest."""
+    grey: NDArray[np.floating] = channels[0] if len(channels) == 1 else channels.argmax(axis=0).astype(np.float32)
+    return grey

@@ -1,0 +1,110 @@
+"""The command line: a table of commands, imported when called for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mcrgen.errors import InputError, StoppedError, near_name
+
+COMMANDS = {
+    "segment": "grey photograph -> phase labels",
+    "train": "labelled image -> trained 3D generator",
+    "generate": "trained generator -> volume of any size, in blocks",
+    "compare": "how close a volume is to its reference: numbers and a figure",
+    "demo": "the whole way on a photograph of gravel, in a few minutes",
+    "doctor": "what is installed, what this machine can do, what is missing",
+}
+
+EXIT_BAD_INPUT = 2
+EXIT_STOPPED = 130
+
+
+def usage() -> str:
+    """The text of ``mcrgen --help``."""
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
+    return (
+        "usage: mcrgen COMMAND [OPTIONS]\n\n"
+        "One micrograph in, verified three-dimensional microstructures out.\n\n"
+        f"commands:\n{rows}\n\n"
+        "Every command takes --help, and --config FILE.yaml for its options; flags win over the file.\n"
+        "  mcrgen COMMAND --help    the options of a command\n"
+        "  mcrgen --version         the version"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: arguments after the program's name; those of the process if None.
+
+    Returns:
+        Exit code: 0 done, 2 bad input (one sentence on stderr), 130 stopped by the user.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if args[0] == "--version":
+        import mcrgen
+
+        print(f"mcrgen {mcrgen.__version__}")
+        return 0
+    try:
+        return _run(args[0], args[1:])
+    except InputError as error:
+        return _complain(error, EXIT_BAD_INPUT)
+    except StoppedError as error:
+        return _complain(error, EXIT_STOPPED)
+    except KeyboardInterrupt:
+        return _complain("stopped.", EXIT_STOPPED)
+
+
+def _complain(message: object, code: int) -> int:
+    print(f"mcrgen: {message}", file=sys.stderr)
+    return code
+
+
+def _run(name: str, args: list[str]) -> int:
+    if name not in COMMANDS:
+        raise InputError(f"unknown command '{name}'{near_name(name, COMMANDS) or '; see `mcrgen --help`'}")
+    module = importlib.import_module(f"mcrgen.commands.{name}")
+    module.run(parse(name, module.run, args))
+    return 0
+
+
+def parse(name: str, run: Any, args: list[str]) -> Any:
+    """Build the configuration of a command from its arguments: defaults, then ``--config FILE``, then flags.
+
+    Args:
+        name: the command, for the help text.
+        run: its function; the type of the parameter ``config`` is the schema.
+        args: arguments after the command.
+    """
+    import tyro
+
+    from mcrgen import config
+
+    schema = typing.get_type_hints(run)["config"]
+    path, rest = _take_config(args)
+    default = config.load(schema, path, missing=tyro.MISSING)
+    return tyro.cli(schema, args=rest, default=default, prog=f"mcrgen {name}")
+
+
+def _take_config(args: list[str]) -> tuple[Path | None, list[str]]:
+    """Split ``--config FILE`` or ``--config=FILE`` off the arguments."""
+    rest, path = list(args), None
+    for i, arg in enumerate(args):
+        if arg == "--config":
+            if i + 1 == len(args):
+                raise InputError("config: expected a file after --config, got nothing.")
+            path, rest = Path(args[i + 1]), args[:i] + args[i + 2 :]
+        elif arg.startswith("--config="):
+            path, rest = Path(arg.partition("=")[2]), args[:i] + args[i + 1 :]
+    return path, rest

@@ -1,0 +1,1 @@
+"""The commands: a dataclass and ``run(config)`` each."""

@@ -1,0 +1,132 @@
+"""The schema of ``mcrgen train``; every default of training stands here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from mcrgen.commands._hardware import Precision
+
+
+class WandbMode(StrEnum):
+    """Where Weights & Biases keeps the run."""
+
+    offline = "offline"
+    online = "online"
+    disabled = "disabled"
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """The exemplar."""
+
+    image: Path
+    """Segmented 2D image (TIFF, PNG, BMP, JPEG, NPY, NPZ), any integer labels."""
+    phase: int | None = None
+    """Value of the phase of interest in the image; its highest value if not given."""
+    phase_fraction: float | None = None
+    """Fraction of the phase of interest to train for, by choosing patterns (two phases); the image's own if not given."""
+    patch_size: int = 7
+    """Edge length T of a local pattern, in pixels."""
+    symmetric: bool = True
+    """Show patterns in all rotations and reflections: for media without a preferred direction."""
+    voxel_size_um: float | None = None
+    """Edge length of a voxel in micrometres; from the image's metadata if not given."""
+
+
+@dataclass(kw_only=True)
+class NetworkConfig:
+    """The generator."""
+
+    channels: int = 24
+    """Width of the hidden layers."""
+    layers: int = 8
+    """3x3x3 convolutions; the receptive field is 2 * layers + 1 voxels. 0: from the image's autocorrelation length."""
+    noise_channels: int = 3
+    """Gaussian noise values per voxel."""
+
+
+@dataclass(kw_only=True)
+class LossConfig:
+    """The sliced-Wasserstein distance."""
+
+    projections: int = 64
+    """Random directions, drawn anew for each slice."""
+    exponent: float = 1.0
+    """p of the Wasserstein distance."""
+
+
+@dataclass(kw_only=True)
+class OptimizerConfig:
+    """Adam with a cosine schedule."""
+
+    learning_rate: float = 0.02
+    """Learning rate at the first step."""
+    final_learning_rate: float = 0.0004
+    """Learning rate at the last step."""
+
+
+@dataclass(kw_only=True)
+class TrainerConfig:
+    """The training loop."""
+
+    max_steps: int = 2000
+    """Optimiser steps; each sees one slab per section normal."""
+    slab_size: int = 128
+    """Edge length of the generated slices, in voxels."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    precision: Precision = Precision.auto
+    """Arithmetic of the network in training; auto: bf16 where the device has it, else fp32."""
+    checkpoint_every: int = 100
+    """Steps between two saves of last.ckpt, from which --resume goes on."""
+    preview_every: int = 200
+    """Steps between two preview pictures."""
+    log_every: int = 10
+    """Steps between two rows of the log."""
+
+
+@dataclass(kw_only=True)
+class CalibrationConfig:
+    """What is measured on full volumes when training has ended."""
+
+    batchnorm_blocks: int = 8
+    """Cubes to re-estimate the batch-normalisation statistics on."""
+    batchnorm_block_size: int = 64
+    """Their edge length, in voxels."""
+    threshold_blocks: int = 8
+    """Cubes to choose the threshold on."""
+    threshold_block_size: int = 128
+    """Their edge length, in voxels."""
+
+
+@dataclass(kw_only=True)
+class LoggingConfig:
+    """Where the run is recorded, beside its CSV."""
+
+    wandb: WandbMode = WandbMode.offline
+    """Weights & Biases: offline (a folder that `wandb sync` uploads later), online or disabled."""
+    project: str = "mcrgen"
+    """Weights & Biases project."""
+
+
+@dataclass(kw_only=True)
+class TrainConfig:
+    """Train a 3D generator on one segmented image by sliced-Wasserstein distance between local patterns (SWNN)."""
+
+    data: DataConfig
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
+    output: Path | None = None
+    """Run folder; runs/IMAGE if not given."""
+    seed: int = 0
+    """Seed of everything random."""
+    resume: bool = False
+    """Go on from the run folder's last.ckpt; starts anew if there is none yet."""
+    overwrite: bool = False
+    """Replace the run that is in the run folder."""

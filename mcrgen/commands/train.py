@@ -1,0 +1,339 @@
+"""``mcrgen train``: a labelled image becomes a trained generator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcrgen import config as configuration
+from mcrgen.commands._console import console, progress_bar, quiet_libraries
+from mcrgen.commands._hardware import Precision, resolve_device, resolve_precision, torch_dtype
+from mcrgen.commands._train_config import TrainConfig, WandbMode
+from mcrgen.errors import InputError, StoppedError, require_fraction, require_free, require_positive
+
+if TYPE_CHECKING:
+    import torch
+    from pytorch_lightning import Trainer
+    from pytorch_lightning.loggers import Logger
+
+    from mcrgen.data.exemplar import Exemplar
+    from mcrgen.generation.calibration import Calibration
+    from mcrgen.generation.generator import Generator
+    from mcrgen.io.images import Medium
+    from mcrgen.tasks.swnn import SWNNTask
+
+PRODUCTS = ("model.ckpt", "last.ckpt", "config.yaml", "provenance.json", "preview.png", "previews", "log", "wandb")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run left behind.
+
+    Attributes:
+        folder: the run folder.
+        checkpoint: the calibrated model, for ``mcrgen generate``.
+        phase_fractions: fractions the labels were calibrated for, one per phase.
+    """
+
+    folder: Path
+    checkpoint: Path
+    phase_fractions: tuple[float, ...]
+
+
+def run(config: TrainConfig) -> TrainResult:
+    """Train, calibrate and save.
+
+    Raises:
+        InputError: bad input, before any work.
+        StoppedError: stopped by a signal; the message says how to go on.
+    """
+    from mcrgen.io.images import read_medium
+
+    _check_numbers(config)
+    device = resolve_device(config.trainer.device)
+    precision = resolve_precision(config.trainer.precision, device)
+    medium = read_medium(config.data.image, "data.image", phase=config.data.phase, phase_name="data.phase")
+    _check_exemplar(config, medium)
+    folder = config.output or Path("runs") / config.data.image.stem
+    resume_from = _check_folder(config, folder)
+    with quiet_libraries():
+        data, task = _build(config, medium)
+        _prepare_folder(config, folder, keep=resume_from is not None)
+        task.record = _record(config, medium)
+        _fit(config, folder, resume_from, data, task, device, precision)
+        return _finish(config, folder, task, medium, device)
+
+
+def _check_numbers(config: TrainConfig) -> None:
+    for name in ("data.patch_size", "network.channels", "network.noise_channels", "loss.projections",
+                 "optimizer.learning_rate", "optimizer.final_learning_rate", "trainer.max_steps", "trainer.checkpoint_every",
+                 "trainer.preview_every", "trainer.log_every", "calibration.batchnorm_blocks",
+                 "calibration.batchnorm_block_size", "calibration.threshold_blocks",
+                 "calibration.threshold_block_size"):  # fmt: skip
+        section, key = name.split(".")
+        require_positive(name, getattr(getattr(config, section), key))
+    if config.network.layers < 0:
+        raise InputError(f"network.layers: expected 0 (derived) or more, got {config.network.layers}.")
+    if config.loss.exponent < 1:
+        raise InputError(f"loss.exponent: expected 1 or more, got {config.loss.exponent}.")
+    if config.trainer.slab_size < config.data.patch_size:
+        raise InputError(
+            f"trainer.slab_size: expected at least data.patch_size = {config.data.patch_size}, got {config.trainer.slab_size}."
+        )
+    if config.data.voxel_size_um is not None:
+        require_positive("data.voxel_size_um", config.data.voxel_size_um)
+    if config.data.phase_fraction is not None:
+        require_fraction("data.phase_fraction", config.data.phase_fraction)
+
+
+def _check_exemplar(config: TrainConfig, medium: Medium) -> None:
+    shape = medium.labels.shape
+    if len(shape) != 2:
+        raise InputError(f"data.image: expected one 2D section, got a volume of {shape}; save one section as an image.")
+    needed = max(config.trainer.slab_size, config.data.patch_size)
+    if min(shape) < needed:
+        raise InputError(
+            f"data.image: expected at least {needed} x {needed} pixels for slabs of {config.trainer.slab_size} and patches of "
+            f"{config.data.patch_size}, got {shape[0]} x {shape[1]}; use a larger image or a smaller --trainer.slab-size."
+        )
+    if config.data.phase_fraction is not None and medium.phases.count > 2:
+        raise InputError(
+            f"data.phase_fraction: expected an image of two phases, '{config.data.image}' has {medium.phases.count}; "
+            "leave it out."
+        )
+
+
+def _check_folder(config: TrainConfig, folder: Path) -> Path | None:
+    """The checkpoint to resume from, or None for a new run in a folder that may be written to."""
+    last = folder / "last.ckpt"
+    if not (config.resume and last.exists()):
+        if not config.resume:
+            require_free("output", folder, overwrite=config.overwrite)
+        return None
+    from mcrgen.io.checkpoints import read_checkpoint
+
+    stored = read_checkpoint(last, "resume")["mcrgen"]["config"]
+    free = ("resume", "overwrite", "output", "logging.", "trainer.device", "trainer.checkpoint_every", "trainer.preview_every",
+            "trainer.log_every", "calibration.")  # fmt: skip
+    changed = [key for key in configuration.differences(config, stored) if not key.startswith(free)]
+    if changed:
+        raise InputError(
+            f"resume: {', '.join(changed)} differ from the run in '{folder}'; give the same options "
+            f"(`--config {folder / 'config.yaml'}`) or another --output."
+        )
+    return last
+
+
+def _prepare_folder(config: TrainConfig, folder: Path, *, keep: bool) -> None:
+    """Clear what an earlier run wrote (never anything else) and write configuration and provenance."""
+    import shutil
+
+    from mcrgen.io.provenance import provenance, write_json
+
+    if not keep:
+        for product in (folder / name for name in PRODUCTS):
+            if product.is_dir():
+                shutil.rmtree(product)
+            else:
+                product.unlink(missing_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        configuration.save(config, folder / "config.yaml")
+    except OSError as error:
+        raise InputError(f"output: cannot write to '{folder}' ({error.strerror}); choose another folder.") from error
+    plain = configuration.to_plain(config)
+    write_json(folder / "provenance.json", provenance("train", plain, {"image": config.data.image}))
+
+
+def _build(config: TrainConfig, medium: Medium) -> tuple[Exemplar, SWNNTask]:
+    from mcrgen.data.exemplar import Exemplar
+    from mcrgen.io.phases import indicators
+    from mcrgen.tasks.swnn import SWNNTask
+
+    data = Exemplar(
+        indicators(medium.labels, medium.phases),
+        patch_size=config.data.patch_size,
+        count=(config.trainer.slab_size - config.data.patch_size + 1) ** 2,
+        symmetric=config.data.symmetric,
+        seed=config.seed,
+        phase_fraction=config.data.phase_fraction,
+    )
+    task = SWNNTask(
+        out_channels=medium.phases.channels,
+        channels=config.network.channels,
+        layers=config.network.layers or _derived_layers(medium),
+        noise_channels=config.network.noise_channels,
+        patch_size=config.data.patch_size,
+        slab_size=config.trainer.slab_size,
+        projections=config.loss.projections,
+        exponent=config.loss.exponent,
+        learning_rate=config.optimizer.learning_rate,
+        final_learning_rate=config.optimizer.final_learning_rate,
+        max_steps=config.trainer.max_steps,
+        seed=config.seed,
+    )
+    return data, task
+
+
+def _derived_layers(medium: Medium) -> int:
+    """Depth whose receptive field just covers the autocorrelation length (SWNN paper, eq. 12)."""
+    import torch
+
+    from mcrgen.descriptors.compare import common_lags, measure
+    from mcrgen.descriptors.correlation_length import autocorrelation_length
+
+    lag, _ = common_lags(medium.labels.shape)
+    measured = measure(medium.labels == medium.phases.phase, lag, 0)
+    length = autocorrelation_length(torch.from_numpy(measured.s2_mean), measured.fraction)
+    return max(2, -(-length // 2))
+
+
+def _record(config: TrainConfig, medium: Medium) -> dict[str, Any]:
+    """What the checkpoint tells of the run beside its weights."""
+    from mcrgen.descriptors.compare import common_lags, measure
+    from mcrgen.io.checkpoints import FORMAT
+    from mcrgen.io.phases import phase_fractions
+    from mcrgen.io.provenance import sha256, versions
+
+    s2_lag, _ = common_lags(medium.labels.shape)
+    measured = measure(medium.labels == medium.phases.phase, s2_lag, 0)
+    return {
+        "format": FORMAT,
+        "config": configuration.to_plain(config),
+        "phases": {"values": list(medium.phases.values), "phase": medium.phases.phase},
+        "voxel_size_um": config.data.voxel_size_um or medium.voxel_size_um,
+        "exemplar": {"path": str(config.data.image), "sha256": sha256(config.data.image), "shape": list(medium.labels.shape)},
+        "reference": {
+            "phase_fractions": phase_fractions(medium.labels, medium.phases.count).tolist(),
+            "s2": measured.s2_mean.tolist(),
+            "specific_surface": measured.surface,
+        },
+        "versions": versions(),
+    }
+
+
+def _fit(
+    config: TrainConfig,
+    folder: Path,
+    resume_from: Path | None,
+    data: Exemplar,
+    task: SWNNTask,
+    device: torch.device,
+    precision: Precision,
+) -> None:
+    from mcrgen.callbacks.progress import TrainingProgress
+    from mcrgen.callbacks.resumable import Resumable
+    from mcrgen.callbacks.sample_images import SampleImages
+
+    with progress_bar() as progress:
+        resumable = Resumable(folder / "last.ckpt", every=config.trainer.checkpoint_every)
+        previews = SampleImages(folder / "previews", data.image, every=config.trainer.preview_every)
+        trainer = _trainer(
+            config, _loggers(config, folder), [TrainingProgress(progress, "train/loss"), previews, resumable], device, precision
+        )
+        trainer.fit(task, data, ckpt_path=resume_from, weights_only=True)
+    _close_wandb(config)
+    if resumable.stopped and trainer.global_step < config.trainer.max_steps:
+        raise StoppedError(
+            f"stopped at step {trainer.global_step} of {config.trainer.max_steps}; go on with "
+            f"`mcrgen train --config {folder / 'config.yaml'} --output {folder} --resume`."
+        )
+
+
+def _trainer(
+    config: TrainConfig, loggers: list[Logger], callbacks: list[Any], device: torch.device, precision: Precision
+) -> Trainer:
+    from pytorch_lightning import Trainer
+
+    plugin = {Precision.fp32: "32-true", Precision.bf16: "bf16-mixed", Precision.fp16: "16-mixed"}[precision]
+    return Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        precision=plugin,  # type: ignore[arg-type]
+        max_steps=config.trainer.max_steps,
+        max_epochs=-1,
+        logger=loggers,
+        callbacks=callbacks,
+        log_every_n_steps=config.trainer.log_every,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _loggers(config: TrainConfig, folder: Path) -> list[Logger]:
+    """CSV always; Weights & Biases unless disabled."""
+    from pytorch_lightning.loggers import CSVLogger, WandbLogger
+
+    loggers: list[Logger] = [CSVLogger(folder, name="log")]
+    if config.logging.wandb is not WandbMode.disabled:
+        import wandb
+
+        loggers.append(
+            WandbLogger(
+                name=folder.name,
+                project=config.logging.project,
+                save_dir=folder,
+                offline=config.logging.wandb is WandbMode.offline,
+                config=configuration.to_plain(config),
+                settings=wandb.Settings(silent=True),
+            )
+        )
+    return loggers
+
+
+def _close_wandb(config: TrainConfig) -> None:
+    if config.logging.wandb is not WandbMode.disabled:
+        import wandb
+
+        wandb.finish()
+
+
+def _finish(config: TrainConfig, folder: Path, task: SWNNTask, medium: Medium, device: torch.device) -> TrainResult:
+    """Calibrate the trained network on full volumes and save it with a preview."""
+    from mcrgen.generation.calibration import calibrate, reestimate_batchnorm, rescale_fractions
+    from mcrgen.generation.generator import Generator
+
+    checkpoint, settings = folder / "model.ckpt", config.calibration
+    precision = resolve_precision(Precision.auto, device)
+    fractions = task.record["reference"]["phase_fractions"]
+    if config.data.phase_fraction is not None:
+        fractions = rescale_fractions(fractions, medium.phases.phase, config.data.phase_fraction)
+    with console.status("calibrating on full volumes"):
+        network = task.network.to(device)
+        reestimate_batchnorm(
+            network, network.halo, network.noise_channels, settings.batchnorm_blocks, settings.batchnorm_block_size
+        )
+        generator = Generator(network.folded().to(dtype=torch_dtype(precision)), network.halo, network.noise_channels)
+        calibration = calibrate(
+            generator,
+            fractions,
+            phase=medium.phases.phase,
+            precision=precision.value,
+            blocks=settings.threshold_blocks,
+            block_size=settings.threshold_block_size,
+        )
+        task.record["calibration"] = {name: _plain(value) for name, value in vars(calibration).items()}
+        task.trainer.save_checkpoint(checkpoint, weights_only=True)
+        _preview(folder / "preview.png", config, generator, calibration, medium)
+    console.print(f"trained: {checkpoint}")
+    return TrainResult(folder, checkpoint, calibration.fractions)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _preview(path: Path, config: TrainConfig, generator: Generator, calibration: Calibration, medium: Medium) -> None:
+    """The exemplar beside three sections of the calibrated field."""
+    from mcrgen.generation.calibration import classify
+    from mcrgen.plotting.slices import plot_slices
+
+    size = config.trainer.slab_size
+    panels = {"exemplar": medium.labels}
+    for axis, name in enumerate("zyx"):
+        z, y, x = (1 if i == axis else size for i in range(3))
+        labels = classify(generator.scores(config.seed, (0, 0, 0), (z, y, x)), calibration.bias, medium.phases.phase)
+        panels[f"normal to {name}"] = labels.cpu().numpy().squeeze(axis)
+    plot_slices(path, panels, title=f"{config.data.image.name}: exemplar and calibrated sections")

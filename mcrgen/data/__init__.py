@@ -1,0 +1,1 @@
+"""Training data: one exemplar, its patterns, and built-in media."""

@@ -1,0 +1,49 @@
+"""A trained network as a field over the unlimited voxel grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mcrgen.generation.noise import gaussian_noise
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Generator:
+    """An unpadded inference network and what has to be known to feed it.
+
+    Attributes:
+        network: maps ``(1, noise_channels, D + 2 halo, H + 2 halo, W + 2 halo)`` to scores ``(1, C, D, H, W)``, on the device
+            and in the data type to compute in.
+        halo: voxels it loses per side.
+        noise_channels: channels of its input.
+    """
+
+    network: nn.Module
+    halo: int
+    noise_channels: int
+
+    @torch.inference_mode()
+    def scores(self, seed: int, origin: Triple, shape: Triple) -> Tensor:
+        """Scores ``(C, D, H, W)`` of the box of ``shape`` voxels whose first voxel is ``origin`` (z, y, x).
+
+        Boxes of one seed that overlap agree where they do, up to the rounding of the convolutions.
+        """
+        like = next(self.network.parameters())
+        scores: Tensor = self.network(noise_tensor(seed, origin, shape, self.halo, self.noise_channels, like))
+        return scores[0]
+
+
+def noise_tensor(seed: int, origin: Triple, shape: Triple, halo: int, channels: int, like: Tensor) -> Tensor:
+    """Noise ``(1, channels, D + 2 halo, H + 2 halo, W + 2 halo)`` around a box of output voxels.
+
+    Channels-last in memory, with the device and data type of ``like``.
+    """
+    z, y, x = (start - halo for start in origin)
+    d, h, w = (length + 2 * halo for length in shape)
+    values = torch.from_numpy(gaussian_noise(seed, (z, y, x), (d, h, w), channels))
+    return values.to(device=like.device, dtype=like.dtype).permute(3, 0, 1, 2)[None]

@@ -1,0 +1,77 @@
+"""Gaussian noise as a function of the voxel coordinate.
+
+Every value depends on ``(seed, channel, z, y, x)`` alone: blocks can be made in any order, size and process and agree bit
+for bit where they overlap. A counter-based hash (the splitmix64 finaliser of Steele, Lea and Flood, OOPSLA 2014) feeds the
+Box-Muller transform. Equal seeds give equal noise on one machine; another CPU or NumPy release may differ in the last bit of
+the logarithm and the cosine.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = 0xFFFFFFFFFFFFFFFF
+_AXIS_KEYS = (0xD1B54A32D192ED03, 0x8CB92BA72F3D8DD7, 0xABC98388FB8FAC03)
+_UNIT = np.float32(2.0**-24)
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Finalise splitmix64 in place: a bijection of 64-bit words whose output bits look independent."""
+    x ^= x >> np.uint64(30)
+    x *= np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(27)
+    x *= np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return x
+
+
+def _mix_word(*words: int) -> int:
+    """Hash several integers (any sign, any size) into one 64-bit word."""
+    state = _GOLDEN
+    for word in words:
+        mixed = _mix(np.array([(state + (word & _MASK) * _GOLDEN + 1) & _MASK], dtype=np.uint64))
+        state = int(mixed[0])
+    return state
+
+
+def _coordinates(start: int, length: int, key: int) -> NDArray[np.uint64]:
+    """``key * coordinate`` modulo 2**64 for consecutive coordinates, negative ones included."""
+    return np.arange(start, start + length, dtype=np.int64).astype(np.uint64) * np.uint64(key)
+
+
+def gaussian_noise(seed: int, origin: tuple[int, int, int], shape: tuple[int, int, int], channels: int) -> NDArray[np.float32]:
+    """Standard normal noise on a box of the unlimited voxel grid.
+
+    Args:
+        seed: any integer; different seeds give independent fields.
+        origin: coordinate (z, y, x) of the box's first voxel, in voxels; may be negative.
+        shape: size (D, H, W) of the box in voxels.
+        channels: independent values per voxel.
+
+    Returns:
+        ``(D, H, W, channels)`` float32, bounded by 5.9 in magnitude (24-bit uniforms).
+    """
+    depth, height, width = shape
+    out = np.empty((depth, height, width, channels), dtype=np.float32)
+    rows = _coordinates(origin[1], height, _AXIS_KEYS[1])
+    columns = _coordinates(origin[2], width, _AXIS_KEYS[2])
+    for pair in range((channels + 1) // 2):
+        first, second = 2 * pair, 2 * pair + 1
+        for z in range(depth):
+            plane_key = _mix_word(seed, pair, origin[0] + z)
+            row_keys = _mix(rows + np.uint64(plane_key))
+            bits = _mix(row_keys[:, None] + columns[None, :])
+            radius = (bits >> np.uint64(40)).astype(np.float32)
+            radius += np.float32(0.5)
+            radius *= _UNIT
+            np.log(radius, out=radius)
+            radius *= np.float32(-2.0)
+            np.sqrt(radius, out=radius)
+            angle = (bits & np.uint64(0xFFFFFF)).astype(np.float32)
+            angle *= np.float32(2.0 * np.pi) * _UNIT
+            np.multiply(radius, np.cos(angle), out=out[z, :, :, first])
+            if second < channels:
+                np.multiply(radius, np.sin(angle), out=out[z, :, :, second])
+    return out

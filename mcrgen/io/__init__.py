@@ -1,0 +1,1 @@
+"""Images, volumes, phases and provenance on disk."""

@@ -1,0 +1,205 @@
+"""Reading images and volumes, their voxel size with them, and writing label images."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from mcrgen.errors import InputError, require_file
+from mcrgen.io.phases import Phases, find_phase, to_labels
+
+TIFF_SUFFIXES = (".tif", ".tiff")
+PHOTO_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg")
+NUMPY_SUFFIXES = (".npy", ".npz")
+SUFFIXES = TIFF_SUFFIXES + PHOTO_SUFFIXES + NUMPY_SUFFIXES
+
+_UNREADABLE = (
+    OSError, EOFError, ValueError, KeyError, IndexError, TypeError, RuntimeError, SyntaxError,
+    struct.error, zlib.error, tifffile.TiffFileError, UnidentifiedImageError,
+)  # fmt: skip
+_MICROMETRES = {
+    "nm": 1e-3, "um": 1.0, "µm": 1.0, "μm": 1.0, "\\u00b5m": 1.0, "\\u00B5m": 1.0, "micron": 1.0, "microns": 1.0,
+    "micrometer": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Raster:
+    """What a file holds: an array and, where its metadata tells, the edge length of a voxel.
+
+    Attributes:
+        array: ``(H, W)`` or ``(D, H, W)``; colour images keep a last axis of 3.
+        voxel_size_um: edge length of a (cubic) voxel in micrometres, or None.
+        colour: whether the last axis is red, green, blue.
+    """
+
+    array: NDArray[Any]
+    voxel_size_um: float | None
+    colour: bool = False
+
+
+@dataclass(frozen=True)
+class Medium:
+    """A segmented image or volume.
+
+    Attributes:
+        labels: ``(H, W)`` or ``(D, H, W)`` uint8, phases 0..n-1.
+        phases: their values in the file and the phase of interest.
+        voxel_size_um: edge length of a voxel in micrometres, or None.
+    """
+
+    labels: NDArray[np.uint8]
+    phases: Phases
+    voxel_size_um: float | None
+
+
+def read_raster(path: Path, name: str) -> Raster:
+    """Read a TIFF (2D or stack), PNG, BMP, JPEG, NPY or NPZ file.
+
+    Args:
+        path: the file.
+        name: the argument to name in an error.
+
+    Raises:
+        InputError: no such file, an unknown format, or one that cannot be read to its end.
+    """
+    require_file(name, path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"{name}: expected a file of type {', '.join(SUFFIXES)}, got '{path}'.")
+    try:
+        if suffix in TIFF_SUFFIXES:
+            return _read_tiff(path)
+        return _read_numpy(path, name) if suffix in NUMPY_SUFFIXES else _read_photo(path)
+    except InputError:
+        raise
+    except _UNREADABLE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{name}: '{path}' is damaged or not what its name says ({reason}); export it again.") from error
+
+
+def read_medium(path: Path, name: str, *, phase: int | None, phase_name: str) -> Medium:
+    """Read a segmented image or volume.
+
+    Args:
+        path: the file.
+        name: the argument that named it.
+        phase: value of the phase of interest in the file; the highest value if None.
+        phase_name: the argument that named the phase.
+
+    Raises:
+        InputError: as :func:`read_raster`; colour or grey values instead of labels, a single phase, NaN, no such phase.
+    """
+    raster = read_raster(path, name)
+    if raster.colour:
+        raise InputError(f"{name}: expected labels, '{path}' is a colour image; run `mcrgen segment` on it first.")
+    if raster.array.ndim not in (2, 3):
+        raise InputError(f"{name}: expected a 2D image or a 3D volume, '{path}' has the shape {raster.array.shape}.")
+    labels, values = to_labels(raster.array, f"{name} '{path}'")
+    return Medium(labels, Phases(values, find_phase(values, phase, phase_name)), raster.voxel_size_um)
+
+
+def write_labels(path: Path, labels: NDArray[np.uint8], voxel_size_um: float | None) -> None:
+    """Write a label image (labels spread over 0..255 in PNG and BMP so that they can be seen, as they are in TIFF and NPY)."""
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        np.save(path, labels)
+    elif suffix in TIFF_SUFFIXES:
+        tifffile.imwrite(path, labels, compression="zlib", metadata=None, **imagej_tags(labels.shape, voxel_size_um))
+    else:
+        Image.fromarray(labels * np.uint8(255 // max(1, int(labels.max())))).save(path)
+
+
+def imagej_tags(shape: tuple[int, ...], voxel_size_um: float | None) -> dict[str, Any]:
+    """TIFF tags by which Fiji and ParaView know a stack and its voxel size."""
+    lines = ["ImageJ=1.54f", f"images={shape[0] if len(shape) == 3 else 1}"]
+    if len(shape) == 3:
+        lines.append(f"slices={shape[0]}")
+    tags: dict[str, Any] = {}
+    if voxel_size_um is not None:
+        lines += ["unit=micron", f"spacing={voxel_size_um!r}"]
+        tags = {"resolution": (1.0 / voxel_size_um, 1.0 / voxel_size_um), "resolutionunit": "NONE"}
+    return {"description": "\n".join([*lines, "loop=false", ""]), **tags}
+
+
+def _read_photo(path: Path) -> Raster:
+    with Image.open(path) as image:
+        if image.mode in ("1", "P", "L", "I", "F") or image.mode.startswith("I;"):
+            return Raster(np.asarray(image), None)
+        array = np.asarray(image.convert("RGB"))
+    return _collapse_grey(array, None)
+
+
+def _collapse_grey(array: NDArray[Any], voxel_size_um: float | None) -> Raster:
+    """Drop the colour axis (and an alpha channel) of an image that is grey in truth."""
+    rgb = array[..., :3]
+    if (rgb == rgb[..., :1]).all():
+        return Raster(rgb[..., 0], voxel_size_um)
+    return Raster(rgb, voxel_size_um, colour=True)
+
+
+def _read_numpy(path: Path, name: str) -> Raster:
+    loaded = np.load(path, allow_pickle=False, mmap_mode="r" if path.suffix.lower() == ".npy" else None)
+    if isinstance(loaded, np.ndarray):
+        return Raster(loaded, _sidecar_voxel_size(path))
+    with loaded:
+        if len(loaded.files) != 1:
+            raise InputError(f"{name}: expected one array in '{path}', found {', '.join(loaded.files) or 'none'}.")
+        return Raster(loaded[loaded.files[0]], None)
+
+
+def _sidecar_voxel_size(path: Path) -> float | None:
+    """Voxel size from the provenance file that stands beside every volume written here."""
+    sidecar = path.with_name(path.name + ".json")
+    if not sidecar.exists():
+        return None
+    value = json.loads(sidecar.read_text()).get("voxel_size_um")
+    return None if value is None else float(value)
+
+
+def _read_tiff(path: Path) -> Raster:
+    with tifffile.TiffFile(path) as tif:
+        series = tif.series[0]
+        array = series.asarray()
+        voxel_size_um = _tiff_voxel_size(tif)
+        if "S" in series.axes and series.axes.endswith("S"):
+            return _collapse_grey(array, voxel_size_um)
+    return Raster(array.squeeze(), voxel_size_um)
+
+
+def _tiff_voxel_size(tif: tifffile.TiffFile) -> float | None:
+    """Voxel size from ImageJ, OME or centimetre resolution tags.
+
+    Inches are the resolution of a print or a screen and are not read as a voxel size.
+    """
+    if tif.is_ome and tif.ome_metadata:
+        return _ome_voxel_size(tif.ome_metadata)
+    page = tif.pages.first
+    tag = page.tags.get("XResolution")
+    if tag is None or tag.value[0] == 0:
+        return None
+    edge = tag.value[1] / tag.value[0]
+    metadata = tif.imagej_metadata if tif.is_imagej else None
+    if metadata and metadata.get("unit"):
+        factor = _MICROMETRES.get(str(metadata["unit"]))
+        return None if factor is None else edge * factor
+    unit = page.tags.get("ResolutionUnit")
+    return edge * 1e4 if unit is not None and int(unit.value) == int(tifffile.RESUNIT.CENTIMETER) else None
+
+
+def _ome_voxel_size(xml: str) -> float | None:
+    for element in ElementTree.fromstring(xml).iter():
+        if element.tag.endswith("}Pixels") and "PhysicalSizeX" in element.attrib:
+            factor = _MICROMETRES.get(element.attrib.get("PhysicalSizeXUnit", "µm"))
+            return None if factor is None else float(element.attrib["PhysicalSizeX"]) * factor
+    return None

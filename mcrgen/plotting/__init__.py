@@ -1,0 +1,1 @@
+"""Figures; nothing here computes a statistic."""

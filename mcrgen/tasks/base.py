@@ -1,0 +1,44 @@
+"""What every training task shares."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pytorch_lightning import LightningModule
+
+CHECKPOINT_KEY = "mcrgen"
+
+
+class Task(LightningModule):
+    """A LightningModule with three hooks, run once when it is built: models, losses, metrics.
+
+    Attributes:
+        kind: name of the model family, stored in its checkpoints.
+        record: plain data (numbers, strings, lists, dicts) stored beside the weights: configuration, reference
+            descriptors, calibration, software versions. Filled by whoever runs the task.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, **hyperparameters: Any) -> None:
+        """Store the hyperparameters in ``hparams`` and in checkpoints, then build the parts from them."""
+        super().__init__()
+        self.save_hyperparameters(hyperparameters)
+        self.record: dict[str, Any] = {}
+        self.configure_models()
+        self.configure_losses()
+        self.configure_metrics()
+
+    def configure_models(self) -> None:
+        """Build the networks."""
+        raise NotImplementedError
+
+    def configure_losses(self) -> None:
+        """Build the losses; none by default."""
+
+    def configure_metrics(self) -> None:
+        """Build the metrics; none by default."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add :attr:`record` to the checkpoint."""
+        checkpoint[CHECKPOINT_KEY] = {"kind": self.kind, **self.record}
