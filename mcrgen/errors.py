@@ -23,7 +23,7 @@ class StoppedError(RuntimeError):
 
 def near_name(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known name, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
@@ -56,7 +56,7 @@ def require_file(name: str, path: Path) -> None:
     if path.is_dir():
         raise InputError(f"{name}: expected a file, got the folder '{path}'; name the file in it.")
     if not path.exists():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        siblings = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
         raise InputError(f"{name}: no such file '{path}'{near_name(path.name, siblings) or '; check the path'}.")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,7 @@ def run(config: TrainConfig) -> TrainResult:
     medium = read_medium(config.data.image, "data.image", phase=config.data.phase, phase_name="data.phase")
     _check_exemplar(config, medium)
     folder = config.output or Path("runs") / config.data.image.stem
+    config = replace(config, output=folder)
     resume_from = _check_folder(config, folder)
     with quiet_libraries():
         data, task = _build(config, medium)
@@ -237,7 +238,7 @@ def _fit(
     if resumable.stopped and trainer.global_step < config.trainer.max_steps:
         raise StoppedError(
             f"stopped at step {trainer.global_step} of {config.trainer.max_steps}; go on with "
-            f"`mcrgen train --config {folder / 'config.yaml'} --output {folder} --resume`."
+            f"`mcrgen train --config {folder / 'config.yaml'} --resume`."
         )
 
 

@@ -16,6 +16,8 @@ CALIBRATION_SEED = -1
 """Calibration volumes use a seed no user is offered, so no generated volume was calibrated on."""
 
 _SWEEPS = 50
+_SAMPLE = 1 << 21
+_FRACTION_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ def solve_bias(scores: NDArray[np.float32], fractions: Sequence[float]) -> tuple
     """Bias at which the share of each phase among the scores equals its fraction.
 
     Two phases: minus the quantile of the single score. C >= 3: the maximiser of the concave dual of the semi-discrete
-    transport problem, by coordinate ascent; each step is an exact one-dimensional quantile.
+    transport problem, by coordinate ascent; each step is an exact one-dimensional quantile. An even sample of at most two million
+    voxels is used, until every fraction is met within 1e-4.
 
     Args:
         scores: ``(C, N)``.
@@ -121,13 +124,14 @@ def solve_bias(scores: NDArray[np.float32], fractions: Sequence[float]) -> tuple
     """
     if len(scores) == 1:
         return (-_upper_quantile(scores[0], fractions[0]),)
+    sample = np.ascontiguousarray(scores[:, :: -(-scores.shape[1] // _SAMPLE)])
     bias = np.zeros(len(scores), dtype=np.float32)
     for _ in range(_SWEEPS):
-        before = bias.copy()
         for c in range(1, len(scores)):
-            others = np.delete(scores + bias[:, None], c, axis=0).max(axis=0)
-            bias[c] = -_upper_quantile(scores[c] - others, fractions[c])
-        if np.abs(bias - before).max() <= 1e-6 * max(1.0, float(np.abs(bias).max())):
+            others = np.delete(sample + bias[:, None], c, axis=0).max(axis=0)
+            bias[c] = -_upper_quantile(sample[c] - others, fractions[c])
+        achieved = np.bincount((sample + bias[:, None]).argmax(axis=0), minlength=len(scores)) / sample.shape[1]
+        if np.abs(achieved - fractions).max() <= _FRACTION_TOLERANCE:
             break
     return tuple(float(b) for b in bias)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -76,7 +77,8 @@ class VolumeWriter(ABC):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._open()
         except OSError as error:
-            self.partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.partial.unlink()
             if error.errno in _PROBE_ERRORS:
                 raise self._no_space() from error
             raise InputError(f"output: cannot write '{self.path}' ({error.strerror}); choose another place.") from error

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+import mcrgen
+from mcrgen.errors import InputError
+
+
+def generate(checkpoint: Path, output: Path, **changes: object) -> np.ndarray:
+    settings = {"size": (24,), "precision": "fp32", "device": "cpu"} | changes
+    mcrgen.generate(mcrgen.GenerateConfig(checkpoint=checkpoint, output=output, **settings))
+    return np.load(output) if output.suffix == ".npy" else tifffile.imread(output)
+
+
+def test_size_formats_and_provenance(checkpoint: Path, tmp_path: Path) -> None:
+    volume = generate(checkpoint, tmp_path / "v.tif", size=(10, 30, 20))
+    assert volume.shape == (10, 30, 20)
+    assert set(np.unique(volume)) == {0, 1}
+    np.testing.assert_array_equal(generate(checkpoint, tmp_path / "v.npy", size=(10, 30, 20)), volume)
+    record = json.loads((tmp_path / "v.tif.json").read_text())
+    assert record["phase_fractions"][1] == pytest.approx(volume.mean())
+    assert record["config"]["seed"] == 0
+    assert len(record["inputs"]["checkpoint"]["sha256"]) == 64
+
+
+def test_block_size_changes_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    volumes = [generate(checkpoint, tmp_path / f"{b}.npy", size=(45, 40, 50), block_size=b) for b in (50, 16, 23)]
+    for volume in volumes[1:]:
+        assert (volume != volumes[0]).mean() <= 1e-6
+
+
+def test_a_larger_volume_holds_the_smaller(checkpoint: Path, tmp_path: Path) -> None:
+    small = generate(checkpoint, tmp_path / "s.npy", size=(12, 14, 16))
+    large = generate(checkpoint, tmp_path / "l.npy", size=(20, 30, 40), block_size=11)
+    assert (large[:12, :14, :16] != small).mean() <= 1e-6
+
+
+def test_seeds(checkpoint: Path, tmp_path: Path) -> None:
+    a = generate(checkpoint, tmp_path / "a.npy", seed=1)
+    b = generate(checkpoint, tmp_path / "b.npy", seed=2)
+    np.testing.assert_array_equal(generate(checkpoint, tmp_path / "c.npy", seed=1), a)
+    assert (a != b).mean() > 0.05
+
+
+@pytest.mark.parametrize("wanted", [0.25, 0.3, 0.35])
+def test_phase_fraction(checkpoint: Path, tmp_path: Path, wanted: float) -> None:
+    volume = generate(checkpoint, tmp_path / "v.npy", size=(96,), phase_fraction=wanted)
+    assert volume.mean() == pytest.approx(wanted, rel=0.03)
+
+
+def test_trained_fraction_in_both_precisions(checkpoint: Path, tmp_path: Path) -> None:
+    for precision in ("fp32", "bf16"):
+        volume = generate(checkpoint, tmp_path / f"{precision}.npy", size=(96,), precision=precision)
+        assert volume.mean() == pytest.approx(0.3, rel=0.05)
+
+
+def test_far_fraction_warns(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generate(checkpoint, tmp_path / "near.npy", phase_fraction=0.33)
+    assert "warning" not in capsys.readouterr().out
+    generate(checkpoint, tmp_path / "far.npy", phase_fraction=0.45)
+    assert "warning: phase_fraction 0.45 is +50% off the trained 0.3000" in " ".join(capsys.readouterr().out.split())
+
+
+def test_phase_of_interest_zero(image: Path, tmp_path: Path) -> None:
+    from tiny import tiny_config
+
+    model = mcrgen.train(tiny_config(image, tmp_path / "run", "data.phase=0")).checkpoint
+    volume = generate(model, tmp_path / "v.npy", size=(96,))
+    assert (volume == 0).mean() == pytest.approx(0.7, rel=0.03)
+
+
+def test_three_phases(checkpoint3: Path, tmp_path: Path) -> None:
+    volume = generate(checkpoint3, tmp_path / "v.npy", size=(80,))
+    np.testing.assert_allclose(np.bincount(volume.ravel()) / volume.size, (0.5, 0.3, 0.2), atol=0.02)
+    more = generate(checkpoint3, tmp_path / "w.npy", size=(80,), phase_fraction=0.25)
+    np.testing.assert_allclose(np.bincount(more.ravel()) / more.size, (0.469, 0.281, 0.25), atol=0.02)
+
+
+def test_voxel_size_goes_through(image: Path, tmp_path: Path) -> None:
+    from tiny import tiny_config
+
+    model = mcrgen.train(tiny_config(image, tmp_path / "run", "data.voxel_size_um=0.65", "trainer.max_steps=1")).checkpoint
+    generate(model, tmp_path / "v.tif")
+    generate(model, tmp_path / "v.npy")
+    from mcrgen.io.images import read_raster
+
+    for name in ("v.tif", "v.npy"):
+        assert read_raster(tmp_path / name, "x").voxel_size_um == pytest.approx(0.65)
+
+
+def test_overwrite(checkpoint: Path, tmp_path: Path) -> None:
+    generate(checkpoint, tmp_path / "v.npy")
+    with pytest.raises(InputError, match=r"output: '.*v\.npy' exists already; .*--overwrite"):
+        generate(checkpoint, tmp_path / "v.npy")
+    assert generate(checkpoint, tmp_path / "v.npy", overwrite=True, size=(8,)).shape == (8, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": (0,)}, r"size: expected one or three edge lengths greater than 0, got '0'"),
+        ({"size": (4, 5)}, r"size: expected one or three edge lengths .* got '4 5'"),
+        ({"block_size": 0}, r"block_size: expected a number greater than 0"),
+        ({"seed": -1}, r"seed: expected 0 or more, got -1"),
+        ({"phase_fraction": 1.0}, r"phase_fraction: expected a phase fraction between 0 and 1"),
+        ({"output": Path("v.raw")}, r"output: expected a name ending in"),
+        ({"checkpoint": Path("nowhere.ckpt")}, r"checkpoint: no such file 'nowhere\.ckpt'"),
+        pytest.param(
+            {"device": "cuda"},
+            r"device: 'cuda' was asked for, this machine has 0 CUDA devices; use --device cpu",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there"),
+        ),
+    ],
+)
+def test_bad_input_before_any_work(checkpoint: Path, tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    settings = {"checkpoint": checkpoint, "output": tmp_path / "v.tif"} | changes
+    with pytest.raises(InputError, match=message):
+        mcrgen.generate(mcrgen.GenerateConfig(**settings))
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from mcrgen.errors import InputError
+from mcrgen.io.images import SUFFIXES, Medium, read_medium, read_raster, write_labels
+from mcrgen.io.phases import MAX_PHASES, Phases, find_phase, indicators, phase_fractions, to_labels
+
+LABELS = np.random.default_rng(0).integers(0, 2, (12, 9)).astype(np.uint8)
+
+
+def read(path: Path, phase: int | None = None) -> Medium:
+    return read_medium(path, "data.image", phase=phase, phase_name="data.phase")
+
+
+@pytest.mark.parametrize("suffix", [s for s in SUFFIXES if s not in (".jpg", ".jpeg")])
+def test_reads_every_lossless_format(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"medium{suffix}"
+    values = LABELS * np.uint8(255)
+    if suffix == ".npz":
+        np.savez(path, labels=values)
+    elif suffix == ".npy":
+        np.save(path, values)
+    elif suffix.startswith(".tif"):
+        tifffile.imwrite(path, values, compression="lzw")
+    else:
+        Image.fromarray(values).save(path)
+    medium = read(path)
+    np.testing.assert_array_equal(medium.labels, LABELS)
+    assert medium.phases == Phases((0, 255), 1)
+
+
+def test_reads_jpeg_as_a_photograph(tmp_path: Path) -> None:
+    grey = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
+    Image.fromarray(grey).save(tmp_path / "photo.jpg", quality=95)
+    raster = read_raster(tmp_path / "photo.jpg", "photo")
+    assert not raster.colour
+    np.testing.assert_allclose(raster.array.astype(float), grey, atol=4)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int16, np.uint16, np.int64, np.float32])
+def test_any_labels_become_sorted_phases(tmp_path: Path, dtype: type) -> None:
+    values = LABELS.astype(dtype) if dtype is np.bool_ else np.array([-3, 70] if dtype is not np.uint16 else [3, 70])[LABELS]
+    np.save(tmp_path / "m.npy", values.astype(dtype))
+    np.testing.assert_array_equal(read(tmp_path / "m.npy").labels, LABELS)
+
+
+def test_stack_colour_that_is_grey_and_palette(tmp_path: Path) -> None:
+    volume = np.random.default_rng(1).integers(0, 3, (5, 12, 9)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "v.tif", volume, photometric="minisblack")
+    medium = read(tmp_path / "v.tif")
+    np.testing.assert_array_equal(medium.labels, volume)
+    assert medium.phases.channels == 3
+    Image.fromarray(np.repeat(LABELS[..., None] * np.uint8(255), 3, axis=2)).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(read(tmp_path / "grey.png").labels, LABELS)
+    palette = Image.fromarray(LABELS * np.uint8(255)).convert("P")
+    palette.save(tmp_path / "p.png")
+    assert read(tmp_path / "p.png").phases.count == 2
+    Image.fromarray(LABELS * np.uint8(255)).convert("1").save(tmp_path / "bits.png")
+    np.testing.assert_array_equal(read(tmp_path / "bits.png").labels, LABELS)
+
+
+def test_phase_of_interest(tmp_path: Path) -> None:
+    np.save(tmp_path / "m.npy", LABELS * np.uint8(255))
+    assert read(tmp_path / "m.npy", phase=0).phases.phase == 0
+    with pytest.raises(InputError, match=r"data\.phase: expected one of the label values 0, 255, got 1"):
+        read(tmp_path / "m.npy", phase=1)
+
+
+def test_voxel_size_from_imagej_ome_and_centimetres(tmp_path: Path) -> None:
+    volume = np.zeros((3, 8, 8), np.uint8)
+    tifffile.imwrite(
+        tmp_path / "ij.tif", volume, imagej=True, resolution=(1 / 2.5, 1 / 2.5), metadata={"unit": "um", "spacing": 2.5}
+    )
+    tifffile.imwrite(
+        tmp_path / "o.ome.tif", volume, metadata={"axes": "ZYX", "PhysicalSizeX": 400.0, "PhysicalSizeXUnit": "nm"}
+    )
+    tifffile.imwrite(tmp_path / "cm.tif", volume[0], resolution=(5000, 5000), resolutionunit="CENTIMETER")
+    tifffile.imwrite(tmp_path / "inch.tif", volume[0], resolution=(72, 72), resolutionunit="INCH")
+    sizes = [read_raster(tmp_path / n, "x").voxel_size_um for n in ("ij.tif", "o.ome.tif", "cm.tif", "inch.tif")]
+    assert sizes[:3] == pytest.approx([2.5, 0.4, 2.0], rel=1e-5)
+    assert sizes[3] is None
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npy", ".png", ".bmp"])
+def test_written_labels_come_back(tmp_path: Path, suffix: str) -> None:
+    labels = np.random.default_rng(0).integers(0, 3, (12, 9)).astype(np.uint8)
+    write_labels(tmp_path / f"l{suffix}", labels, 1.5)
+    medium = read(tmp_path / f"l{suffix}")
+    np.testing.assert_array_equal(medium.labels, labels)
+    if suffix == ".tif":
+        assert medium.voxel_size_um == pytest.approx(1.5)
+
+
+def test_bad_files_get_a_sentence(tmp_path: Path) -> None:
+    good = tmp_path / "good.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 2, (64, 64)).astype(np.uint8) * 255).save(good)
+    (tmp_path / "cut.png").write_bytes(good.read_bytes()[:200])
+    (tmp_path / "text.tif").write_text("not an image")
+    tifffile.imwrite(tmp_path / "full.tif", np.zeros((64, 64), np.uint8), compression="zlib")
+    (tmp_path / "cut.tif").write_bytes((tmp_path / "full.tif").read_bytes()[:100])
+    np.save(tmp_path / "full.npy", np.zeros((64, 64)))
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "full.npy").read_bytes()[:300])
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.savez(tmp_path / "two.npz", a=LABELS, b=LABELS)
+    (tmp_path / "a.txt").write_text("x")
+    cases = {
+        "missing.png": "no such file",
+        "gud.png": "did you mean 'good.png'",
+        "cut.png": "damaged or not what its name says",
+        "text.tif": "damaged",
+        "cut.tif": "damaged",
+        "cut.npy": "damaged",
+        "objects.npy": "damaged",
+        "two.npz": "expected one array in .* found a, b",
+        "a.txt": r"expected a file of type \.tif",
+        ".": "got the folder",
+    }
+    for name, message in cases.items():
+        with pytest.raises(InputError, match=f"data.image: .*{message}"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.random.default_rng(0).integers(0, 256, (30, 30)).astype(np.uint8), "distinct grey values.*mcrgen segment"),
+        (np.array([[0.0, 0.5], [1.0, 1.0]]), "distinct grey values.*mcrgen segment"),
+        (np.full((5, 5), 3), "at least two phases, found only the value 3"),
+        (np.array([[0.0, np.nan]]), "NaN"),
+        (np.array([["a", "b"]]), "expected integer or boolean labels"),
+        (np.zeros((2, 2, 2, 2), np.uint8), r"expected a 2D image or a 3D volume.*\(2, 2, 2, 2\)"),
+    ],
+)
+def test_arrays_that_are_no_labels(tmp_path: Path, array: np.ndarray, message: str) -> None:
+    np.save(tmp_path / "m.npy", array)
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "m.npy")
+
+
+def test_colour_given_as_labels(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 9, 3)).astype(np.uint8)).save(tmp_path / "c.png")
+    with pytest.raises(InputError, match="colour image; run `mcrgen segment`"):
+        read(tmp_path / "c.png")
+
+
+def test_indicators_and_fractions() -> None:
+    labels = np.array([[0, 1, 2], [2, 2, 2]], np.uint8)
+    three = indicators(labels, Phases((0, 1, 2), 2))
+    np.testing.assert_array_equal(three.argmax(axis=0), labels)
+    np.testing.assert_array_equal(three.sum(axis=0), 1)
+    two = indicators(labels // 2, Phases((0, 1), 0))
+    np.testing.assert_array_equal(two[0], labels // 2 == 0)
+    np.testing.assert_allclose(phase_fractions(labels, 3), [1 / 6, 1 / 6, 4 / 6])
+    assert find_phase((0, 255), None, "phase") == 1
+
+
+def test_phase_limit() -> None:
+    assert len(to_labels(np.arange(MAX_PHASES), "x")[1]) == MAX_PHASES
+    with pytest.raises(InputError, match="at most 16 phases"):
+        to_labels(np.arange(MAX_PHASES + 1), "x")

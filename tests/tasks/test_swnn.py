@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning import Callback, Trainer
+
+from mcrgen.data.exemplar import Exemplar
+from mcrgen.io.phases import Phases, indicators
+from mcrgen.tasks.base import Task
+from mcrgen.tasks.swnn import THIN_FIRST, THIN_LAST, SWNNTask
+
+
+def task(**changes: object) -> SWNNTask:
+    settings = {
+        "out_channels": 1, "channels": 6, "layers": 2, "noise_channels": 3, "patch_size": 5, "slab_size": 20,
+        "projections": 32, "exponent": 1.0, "learning_rate": 0.02, "final_learning_rate": 0.001, "max_steps": 60, "seed": 0,
+    }  # fmt: skip
+    return SWNNTask(**(settings | changes))
+
+
+def fit(module: SWNNTask, labels: NDArray[np.uint8], steps: int) -> list[float]:
+    """Train and return the loss of every step."""
+    values: list[float] = []
+
+    class Keep(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *args: object) -> None:
+            values.append(float(trainer.callback_metrics["train/loss"]))
+
+    phases = Phases(tuple(range(int(labels.max()) + 1)), 1)
+    data = Exemplar(indicators(labels, phases), patch_size=5, count=256, symmetric=True, seed=0, phase_fraction=None)
+    trainer = Trainer(
+        accelerator="cpu", max_steps=steps, max_epochs=-1, logger=False, enable_checkpointing=False, callbacks=[Keep()],
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, data)
+    return values
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+@pytest.mark.parametrize("exponent", [1.0, 2.0])
+def test_training_lowers_the_loss(two_phases: NDArray[np.uint8], exponent: float) -> None:
+    losses = fit(task(exponent=exponent), two_phases, 60)
+    assert len(losses) == 60
+    assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:3])
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+def test_three_phases_train() -> None:
+    labels = np.kron(np.random.default_rng(0).integers(0, 3, (12, 12)), np.ones((3, 3))).astype(np.uint8)
+    losses = fit(task(out_channels=3), labels, 40)
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:3])
+
+
+def test_weights_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(1)
+    first = task().network.state_dict()
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    second = task().network.state_dict()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(v, second[k]) for k, v in first.items())
+    assert not torch.equal(first["head.weight"], task(seed=1).network.state_dict()["head.weight"])
+
+
+@pytest.mark.parametrize("layout", [THIN_FIRST, THIN_LAST])
+def test_slab_layouts_put_the_normal_on_the_thin_axis(layout: tuple[tuple[int, int, int], ...]) -> None:
+    thin = 0 if layout is THIN_FIRST else 2
+    for normal, axes in enumerate(layout):
+        assert axes[thin] == normal
+        rest = [a for i, a in enumerate(axes) if i != thin]
+        assert rest == sorted(rest)
+        assert sorted(axes) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("normal", [0, 1, 2])
+def test_slab_is_a_section_of_the_generator(normal: int) -> None:
+    """The slab made with turned kernels equals the slab of the same noise laid along the medium's own axes."""
+    module = task()
+    module.network.eval()
+    slab = module.slab(normal, torch.Generator().manual_seed(3))
+    noise = torch.randn(1, 24, 24, 5, 3, generator=torch.Generator().manual_seed(3)).permute(0, 4, 1, 2, 3)
+    inverse = np.argsort(THIN_LAST[normal])
+    upright = module.network(noise.permute(0, 1, *(2 + int(i) for i in inverse)))
+    assert slab.shape == (1, 1, 20, 20)
+    torch.testing.assert_close(slab, torch.tanh(upright.squeeze(2 + normal)), rtol=1e-4, atol=1e-5)
+
+
+def test_slab_layouts_agree_under_autocast() -> None:
+    module = task()
+    module.network.eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        slab = module.slab(1, torch.Generator().manual_seed(3))
+    assert slab.shape == (1, 1, 20, 20)
+    assert slab.dtype == torch.float32
+
+
+def test_base_task_needs_models() -> None:
+    with pytest.raises(NotImplementedError):
+        Task()
+
+
+def test_checkpoint_hook_adds_the_record() -> None:
+    module = task()
+    module.record = {"a": [1, 2]}
+    saved: dict[str, object] = {}
+    module.on_save_checkpoint(saved)
+    assert saved["mcrgen"] == {"kind": "swnn", "a": [1, 2]}

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import TINY
+
+from mcrgen.cli import COMMANDS, main
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for name, summary in COMMANDS.items():
+        assert name in printed
+        assert summary in printed
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_from_its_dataclass(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    assert f"usage: mcrgen {name}" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("mcrgen 0.")
+
+
+def test_config_file_and_flags(image: Path, tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    sections: dict[str, list[str]] = {}
+    for setting in TINY:
+        key, value = setting.split("=")
+        section, name = key.split(".")
+        sections.setdefault(section, []).append(f"  {name}: {value}")
+    file.write_text("\n".join(f"{s}:\n" + "\n".join(lines) for s, lines in sections.items()))
+    run = tmp_path / "run"
+    flags = ["--config", str(file), "--data.image", str(image), "--output", str(run), "--trainer.max-steps", "2"]
+    assert main(["train", *flags]) == 0
+    assert main(["generate", str(run / "model.ckpt"), str(tmp_path / "v.npy"), "--size", "8", "9", "10"]) == 0
+    assert np.load(tmp_path / "v.npy").shape == (8, 9, 10)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["trian"], "unknown command 'trian'; did you mean 'train'?"),
+        (["generate", "none.ckpt", "v.tif"], "checkpoint: no such file 'none.ckpt'; check the path."),
+        (["train", "--config"], "config: expected a file after --config, got nothing."),
+        (["train", "--config", "none.yaml"], "config: no such file 'none.yaml'; check the path."),
+    ],
+)
+def test_bad_input_is_one_sentence_and_code_two(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(args) == 2
+    printed = capsys.readouterr()
+    assert printed.err.strip() == f"mcrgen: {message}"
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "hint"),
+    [
+        (["generate", "a.ckpt", "v.tif", "--sise", "3"], "--size"),
+        (["train", "--data.imge", "x.tif"], "--data.image"),
+        (["generate", "a.ckpt", "v.tif", "--size", "big"], "INT"),
+    ],
+)
+def test_bad_flags_are_code_two_with_a_hint(args: list[str], hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    assert stop.value.code == 2
+    assert hint in capsys.readouterr().err
+
+
+def test_no_traceback_from_the_shell(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
+    done = subprocess.run(
+        [sys.executable, "-m", "mcrgen", "train", "--data.image", str(tmp_path / "broken.png")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import mcrgen
+from mcrgen import config
+from mcrgen.commands._hardware import Precision
+from mcrgen.errors import InputError
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_shipped_configs_load(path: Path) -> None:
+    loaded = config.load(mcrgen.TrainConfig, path, ["data.image=rock.tif"])
+    assert loaded.data.image == Path("rock.tif")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_shipped_configs_are_recipes_by_name(path: Path) -> None:
+    assert config.recipe(path.stem).read_text() == path.read_text()
+
+
+def test_file_then_overrides(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("data: {image: a.tif}\nnetwork: {channels: 7, layers: 3}\n")
+    loaded = config.load(mcrgen.TrainConfig, file, ["network.layers=5", "trainer.precision=bf16"])
+    assert (loaded.network.channels, loaded.network.layers) == (7, 5)
+    assert loaded.trainer.precision is Precision.bf16
+    assert loaded.trainer.max_steps == mcrgen.TrainConfig(data=loaded.data).trainer.max_steps
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    generate = mcrgen.GenerateConfig(checkpoint=Path("a.ckpt"), output=Path("v.tif"), size=(1, 2, 3))
+    config.save(generate, tmp_path / "c.yaml")
+    assert config.load(mcrgen.GenerateConfig, tmp_path / "c.yaml") == generate
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data: {imge: a.tif}", r"unknown key 'data\.imge'; did you mean 'data\.image'"),
+        ("netwrk: {channels: 3}", r"unknown key 'netwrk'; did you mean 'network'"),
+        ("network: {channels: wide}", r"network\.channels.*wide"),
+        ("network: 3", r"expected keys and values for network"),
+        ("trainer: {precision: half}", r"trainer\.precision"),
+        ("a: [", "not valid YAML"),
+        ("network: {layers: 2}", r"data\.image: a value is required"),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message):
+        config.load(mcrgen.TrainConfig, file)
+
+
+def test_unknown_recipe_lists_those_there_are() -> None:
+    with pytest.raises(InputError, match=r"no recipe 'swn_quick'; did you mean 'swnn_quick'.*recipes: swnn"):
+        config.load(mcrgen.TrainConfig, Path("swn_quick"))
+
+
+def test_differences() -> None:
+    a = mcrgen.GenerateConfig(checkpoint=Path("a"), output=Path("v.tif"))
+    b = mcrgen.GenerateConfig(checkpoint=Path("a"), output=Path("v.tif"), seed=4)
+    assert config.differences(b, config.to_plain(a)) == ["seed"]
