@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 Triple = tuple[int, int, int]
 
 FRACTION_TOLERANCE = 0.2
-_RECALIBRATION = {"blocks": 8, "block_size": 128}
 
 
 @dataclass(kw_only=True)
@@ -130,8 +129,16 @@ def _calibration(config: GenerateConfig, generator: Generator, record: dict[str,
         return Calibration(tuple(stored["bias"]), fractions, stored["precision"], stored["voxels"])
     if config.phase_fraction is not None:
         fractions = rescale_fractions(fractions, phase, config.phase_fraction)
+    settings = record["config"]["calibration"]
     with console.status(f"calibrating in {precision} for a phase fraction of {fractions[phase]:.4f}"):
-        return calibrate(generator, fractions, phase=phase, precision=precision.value, **_RECALIBRATION)
+        return calibrate(
+            generator,
+            fractions,
+            phase=phase,
+            precision=precision.value,
+            blocks=settings["threshold_blocks"],
+            block_size=settings["threshold_block_size"],
+        )
 
 
 def _warn_far(wanted: float, record: dict[str, Any]) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from mcrgen import config as configuration
 from mcrgen.commands._console import console, progress_bar, quiet_libraries
 from mcrgen.commands._hardware import Precision, resolve_device, resolve_precision, torch_dtype
+from mcrgen.commands._train_checks import check_exemplar, check_numbers, find_resume_point
 from mcrgen.commands._train_config import TrainConfig, WandbMode
-from mcrgen.errors import InputError, StoppedError, require_fraction, require_free, require_positive
+from mcrgen.errors import InputError, StoppedError
 
 if TYPE_CHECKING:
     import torch
@@ -50,80 +51,20 @@ def run(config: TrainConfig) -> TrainResult:
     """
     from mcrgen.io.images import read_medium
 
-    _check_numbers(config)
+    check_numbers(config)
     device = resolve_device(config.trainer.device)
     precision = resolve_precision(config.trainer.precision, device)
     medium = read_medium(config.data.image, "data.image", phase=config.data.phase, phase_name="data.phase")
-    _check_exemplar(config, medium)
+    check_exemplar(config, medium)
     folder = config.output or Path("runs") / config.data.image.stem
-    config = replace(config, output=folder)
-    resume_from = _check_folder(config, folder)
+    config = replace(config, output=folder, data=replace(config.data, image=config.data.image.resolve()))
+    resume_from = find_resume_point(config, folder)
     with quiet_libraries():
         data, task = _build(config, medium)
         _prepare_folder(config, folder, keep=resume_from is not None)
         task.record = _record(config, medium)
         _fit(config, folder, resume_from, data, task, device, precision)
         return _finish(config, folder, task, medium, device)
-
-
-def _check_numbers(config: TrainConfig) -> None:
-    for name in ("data.patch_size", "network.channels", "network.noise_channels", "loss.projections",
-                 "optimizer.learning_rate", "optimizer.final_learning_rate", "trainer.max_steps", "trainer.checkpoint_every",
-                 "trainer.preview_every", "trainer.log_every", "calibration.batchnorm_blocks",
-                 "calibration.batchnorm_block_size", "calibration.threshold_blocks",
-                 "calibration.threshold_block_size"):  # fmt: skip
-        section, key = name.split(".")
-        require_positive(name, getattr(getattr(config, section), key))
-    if config.network.layers < 0:
-        raise InputError(f"network.layers: expected 0 (derived) or more, got {config.network.layers}.")
-    if config.loss.exponent < 1:
-        raise InputError(f"loss.exponent: expected 1 or more, got {config.loss.exponent}.")
-    if config.trainer.slab_size < config.data.patch_size:
-        raise InputError(
-            f"trainer.slab_size: expected at least data.patch_size = {config.data.patch_size}, got {config.trainer.slab_size}."
-        )
-    if config.data.voxel_size_um is not None:
-        require_positive("data.voxel_size_um", config.data.voxel_size_um)
-    if config.data.phase_fraction is not None:
-        require_fraction("data.phase_fraction", config.data.phase_fraction)
-
-
-def _check_exemplar(config: TrainConfig, medium: Medium) -> None:
-    shape = medium.labels.shape
-    if len(shape) != 2:
-        raise InputError(f"data.image: expected one 2D section, got a volume of {shape}; save one section as an image.")
-    needed = max(config.trainer.slab_size, config.data.patch_size)
-    if min(shape) < needed:
-        raise InputError(
-            f"data.image: expected at least {needed} x {needed} pixels for slabs of {config.trainer.slab_size} and patches of "
-            f"{config.data.patch_size}, got {shape[0]} x {shape[1]}; use a larger image or a smaller --trainer.slab-size."
-        )
-    if config.data.phase_fraction is not None and medium.phases.count > 2:
-        raise InputError(
-            f"data.phase_fraction: expected an image of two phases, '{config.data.image}' has {medium.phases.count}; "
-            "leave it out."
-        )
-
-
-def _check_folder(config: TrainConfig, folder: Path) -> Path | None:
-    """The checkpoint to resume from, or None for a new run in a folder that may be written to."""
-    last = folder / "last.ckpt"
-    if not (config.resume and last.exists()):
-        if not config.resume:
-            require_free("output", folder, overwrite=config.overwrite)
-        return None
-    from mcrgen.io.checkpoints import read_checkpoint
-
-    stored = read_checkpoint(last, "resume")["mcrgen"]["config"]
-    free = ("resume", "overwrite", "output", "logging.", "trainer.device", "trainer.checkpoint_every", "trainer.preview_every",
-            "trainer.log_every", "calibration.")  # fmt: skip
-    changed = [key for key in configuration.differences(config, stored) if not key.startswith(free)]
-    if changed:
-        raise InputError(
-            f"resume: {', '.join(changed)} differ from the run in '{folder}'; give the same options "
-            f"(`--config {folder / 'config.yaml'}`) or another --output."
-        )
-    return last
 
 
 def _prepare_folder(config: TrainConfig, folder: Path, *, keep: bool) -> None:
@@ -293,6 +234,8 @@ def _close_wandb(config: TrainConfig) -> None:
 
 def _finish(config: TrainConfig, folder: Path, task: SWNNTask, medium: Medium, device: torch.device) -> TrainResult:
     """Calibrate the trained network on full volumes and save it with a preview."""
+    import torch
+
     from mcrgen.generation.calibration import calibrate, reestimate_batchnorm, rescale_fractions
     from mcrgen.generation.generator import Generator
 
@@ -303,6 +246,10 @@ def _finish(config: TrainConfig, folder: Path, task: SWNNTask, medium: Medium, d
         fractions = rescale_fractions(fractions, medium.phases.phase, config.data.phase_fraction)
     with console.status("calibrating on full volumes"):
         network = task.network.to(device)
+        if not all(torch.isfinite(p).all() for p in network.parameters()):
+            raise InputError(
+                f"optimizer.learning_rate: training diverged to NaN at {config.optimizer.learning_rate}; try a smaller one."
+            )
         reestimate_batchnorm(
             network, network.halo, network.noise_channels, settings.batchnorm_blocks, settings.batchnorm_block_size
         )

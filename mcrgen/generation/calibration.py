@@ -112,8 +112,8 @@ def solve_bias(scores: NDArray[np.float32], fractions: Sequence[float]) -> tuple
     """Bias at which the share of each phase among the scores equals its fraction.
 
     Two phases: minus the quantile of the single score. C >= 3: the maximiser of the concave dual of the semi-discrete
-    transport problem, by coordinate ascent; each step is an exact one-dimensional quantile. An even sample of at most two million
-    voxels is used, until every fraction is met within 1e-4.
+    transport problem, by coordinate ascent; each step is an exact one-dimensional quantile. An even sample of at
+    most two million voxels is used, until every fraction is met within 1e-4.
 
     Args:
         scores: ``(C, N)``.

@@ -121,14 +121,18 @@ def write_labels(path: Path, labels: NDArray[np.uint8], voxel_size_um: float | N
 
 
 def imagej_tags(shape: tuple[int, ...], voxel_size_um: float | None) -> dict[str, Any]:
-    """TIFF tags by which Fiji and ParaView know a stack and its voxel size."""
+    """TIFF tags by which Fiji and ParaView know a stack and its voxel size.
+
+    ParaView reads resolution tags in centimetres only (and shows millimetres), Fiji the unit of the ImageJ description; so
+    both say centimetres.
+    """
     lines = ["ImageJ=1.54f", f"images={shape[0] if len(shape) == 3 else 1}"]
     if len(shape) == 3:
         lines.append(f"slices={shape[0]}")
     tags: dict[str, Any] = {}
     if voxel_size_um is not None:
-        lines += ["unit=micron", f"spacing={voxel_size_um!r}"]
-        tags = {"resolution": (1.0 / voxel_size_um, 1.0 / voxel_size_um), "resolutionunit": "NONE"}
+        lines += ["unit=cm", f"spacing={1e-4 * voxel_size_um:.9g}"]
+        tags = {"resolution": (1e4 / voxel_size_um, 1e4 / voxel_size_um), "resolutionunit": "CENTIMETER"}
     return {"description": "\n".join([*lines, "loop=false", ""]), **tags}
 
 

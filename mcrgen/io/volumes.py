@@ -100,7 +100,11 @@ class NpyVolumeWriter(VolumeWriter):
             np.lib.format.write_array_header_1_0(file, header)
             offset = file.tell()
             file.flush()
-            os.posix_fallocate(file.fileno(), offset, prod(self.shape))
+            reserve = getattr(os, "posix_fallocate", None)
+            if reserve is None:  # macOS: the file is sparse and space may run out while it is written
+                file.truncate(offset + prod(self.shape))
+            else:
+                reserve(file.fileno(), offset, prod(self.shape))
         self._map = np.memmap(self.partial, dtype=np.uint8, mode="r+", offset=offset, shape=self.shape)
 
     def write(self, where: Slices, labels: NDArray[np.uint8]) -> None:

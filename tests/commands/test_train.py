@@ -137,6 +137,29 @@ def test_resume_refuses_other_options(image: Path, tmp_path: Path) -> None:
         mcrgen.train(tiny_config(image, tmp_path / "run", "resume=true", "network.channels=5", "seed=3"))
 
 
+def test_resume_refuses_another_image(image: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.npy"
+    np.save(copy, np.eye(40, dtype=np.uint8))
+    mcrgen.train(tiny_config(copy, tmp_path / "run"))
+    np.save(copy, 1 - np.eye(40, dtype=np.uint8))
+    with pytest.raises(InputError, match=r"resume: '.*copy\.npy' is not the image that the run in .* began with"):
+        mcrgen.train(tiny_config(copy, tmp_path / "run", "resume=true"))
+
+
+def test_resume_never_clears_a_finished_model(image: Path, tmp_path: Path) -> None:
+    result = mcrgen.train(tiny_config(image, tmp_path / "run"))
+    (tmp_path / "run" / "last.ckpt").unlink()
+    with pytest.raises(InputError, match=r"output: '.*model\.ckpt' exists already"):
+        mcrgen.train(tiny_config(image, tmp_path / "run", "resume=true"))
+    assert result.checkpoint.exists()
+
+
+def test_divergence_is_told(image: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"optimizer\.learning_rate: training diverged to NaN at 1e\+30"):
+        mcrgen.train(tiny_config(image, tmp_path / "run", "optimizer.learning_rate=1e30"))
+    assert not (tmp_path / "run" / "model.ckpt").exists()
+
+
 def test_derived_depth_covers_the_autocorrelation_length(image: Path) -> None:
     stripes = np.tile(np.repeat(np.array([0, 1], np.uint8), 10), (80, 4))
     fine = read_medium(image, "x", phase=None, phase_name="y")

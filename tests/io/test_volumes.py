@@ -33,15 +33,18 @@ def test_blocks_become_the_volume(tmp_path: Path, suffix: str, block_size: int) 
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_tiff_tells_fiji_its_voxel_size(tmp_path: Path) -> None:
+def test_tiff_tells_fiji_and_paraview_its_voxel_size(tmp_path: Path) -> None:
     write(tmp_path / "v.tif")
     with tifffile.TiffFile(tmp_path / "v.tif") as tif:
         assert tif.is_imagej
         assert tif.imagej_metadata is not None
         assert tif.imagej_metadata["slices"] == SHAPE[0]
-        assert tif.imagej_metadata["spacing"] == pytest.approx(0.7)
-        assert tif.imagej_metadata["unit"] == "micron"
+        assert tif.imagej_metadata["spacing"] == pytest.approx(0.7e-4)
+        assert tif.imagej_metadata["unit"] == "cm"
         assert tif.pages.first.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
+        assert tif.pages.first.tags["ResolutionUnit"].value == tifffile.RESUNIT.CENTIMETER
+        pixels, length = tif.pages.first.tags["XResolution"].value
+        assert length / pixels == pytest.approx(0.7e-4)
         assert not tif.is_bigtiff
     assert read_raster(tmp_path / "v.tif", "x").voxel_size_um == pytest.approx(0.7)
 
@@ -99,6 +102,8 @@ def test_unknown_suffix(tmp_path: Path) -> None:
 
 
 def test_a_block_of_another_slab_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="does not belong to the slab"), open_volume(tmp_path / "v.tif", (4, 4, 4), None) as w:
-        w.write((slice(0, 2), slice(0, 2), slice(0, 4)), np.zeros((2, 2, 4), np.uint8))
-        w.write((slice(2, 4), slice(0, 2), slice(0, 4)), np.zeros((2, 2, 4), np.uint8))
+    part = np.zeros((2, 2, 4), np.uint8)
+    with open_volume(tmp_path / "v.tif", (4, 2, 4), None) as writer:
+        writer.write((slice(0, 2), slice(0, 1), slice(0, 4)), part[:, :1])
+        with pytest.raises(ValueError, match="does not belong to the slab"):
+            writer.write((slice(2, 4), slice(0, 2), slice(0, 4)), part)

@@ -1,0 +1,257 @@
+"""Measure speed, memory and quality, and print them as Markdown tables beside the peer's published figures.
+
+    python scripts/benchmark.py                           speed and memory
+    python scripts/benchmark.py --images FOLDER           also quality, on FOLDER/M1.bmp and FOLDER/M3.bmp
+    python scripts/benchmark.py --parts quality --images FOLDER --train-seeds 0 1 2
+
+M1 and M3 are training images of the SWNN authors' code repository (MIT). Times depend on the machine and on what else runs on
+it: only the ratios, measured in one run, carry over.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from pytorch_lightning import Callback, Trainer
+from torch import Tensor, nn
+
+import mcrgen
+from mcrgen import config
+from mcrgen.commands._console import quiet_libraries
+from mcrgen.commands._hardware import has_bf16
+from mcrgen.data.exemplar import Exemplar
+from mcrgen.generation.calibration import classify
+from mcrgen.generation.generator import Generator
+from mcrgen.networks.swnn import SWNN
+from mcrgen.tasks.swnn import SWNNTask
+
+PARTS = ("help", "generation", "training", "memory", "quality")
+PAPER_WIDTH, QUICK_WIDTH, LAYERS = 24, 16, 8
+
+
+@dataclass
+class Options:
+    """What to measure."""
+
+    parts: tuple[str, ...] = PARTS
+    """Any of help, generation, training, memory, quality."""
+    images: Path | None = None
+    """Folder with M1.bmp and M3.bmp; without it the quality part is left out."""
+    recipe: str = "swnn_quick"
+    """Recipe of the quality part."""
+    train_seeds: tuple[int, ...] = (0,)
+    """Training seeds of the quality part."""
+    volume_seeds: tuple[int, ...] = (1, 2, 3)
+    """Seeds of the volumes each trained model is judged on."""
+
+
+def best_of(function: Callable[[], object], repeats: int = 3) -> float:
+    """Shortest time in seconds after one warm-up call."""
+    function()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    print("\n| " + " | ".join(header) + " |\n|" + "---|" * len(header))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    sys.stdout.flush()
+
+
+def network(width: int) -> SWNN:
+    torch.manual_seed(0)
+    return SWNN(out_channels=1, channels=width, layers=LAYERS, noise_channels=3).eval()
+
+
+def measure_help() -> None:
+    command = [str(Path(sys.executable).parent / "mcrgen"), "--help"]
+    seconds = best_of(lambda: subprocess.run(command, check=True, capture_output=True), 5)
+    table(("`mcrgen --help`", "to reach"), [(f"{seconds:.2f} s", "0.5 s")])
+
+
+def generate_block(generator: Generator) -> Tensor:
+    return classify(generator.scores(0, (0, 0, 0), (128, 128, 128)), (0.0,), 1)
+
+
+def measure_generation() -> None:
+    """One 128^3 block with noise and labels, against the same network in default layout, fp32 and unfolded."""
+    rows = []
+    for name, width, peer in (("paper, 8 x 24", PAPER_WIDTH, "6.0 s"), ("quick, 8 x 16", QUICK_WIDTH, "-")):
+        net = network(width)
+
+        plain = best_of(partial(generate_block, Generator(net, net.halo, 3)), 1)
+        rows.append((name, "default layout, fp32, unfolded", f"{plain:.2f} s", "1.0", peer))
+        dtypes = [torch.float32, torch.bfloat16] if has_bf16(torch.device("cpu")) else [torch.float32]
+        for dtype in dtypes:
+            folded = Generator(net.folded().to(dtype), net.halo, 3)
+            seconds = best_of(partial(generate_block, folded))
+            label = str(dtype).removeprefix("torch.")
+            rows.append((name, f"mcrgen, {label}", f"{seconds:.2f} s", f"{plain / seconds:.1f}", ""))
+    table(("network", "per 128³", "time", "ratio", "authors' code, their figure"), rows)
+
+
+def plain_step(projections: int) -> Callable[[], None]:
+    """The paper's training step as one writes it first: default layout, fp32, projections as a convolution, torch.sort."""
+    net = network(PAPER_WIDTH).train()
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
+    target = torch.sign(torch.randn(1, 1, 128, 128))
+    size, halo = 128, net.halo
+
+    def step() -> None:
+        optimizer.zero_grad()
+        for axis in range(3):
+            shape = [1 + 2 * halo if i == axis else size + 2 * halo for i in range(3)]
+            section = torch.tanh(net(torch.randn(1, 3, *shape)).squeeze(2 + axis))
+            directions = nn.functional.normalize(torch.randn(projections, 49)).view(projections, 1, 7, 7)
+            projected = nn.functional.conv2d(section, directions).flatten(2)
+            wanted = nn.functional.conv2d(target, directions).flatten(2)
+            (projected.sort().values - wanted.sort().values).abs().mean().backward()
+        optimizer.step()
+
+    return step
+
+
+class Clock(Callback):
+    """Notes when each training step ends."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_batch_end(self, *args: object) -> None:
+        self.ends.append(time.perf_counter())
+
+
+def our_step_seconds() -> float:
+    """Median time of a step of the paper's network in a real training loop, data and logging included."""
+    clock, size, patch = Clock(), 128, 7
+    medium = np.random.default_rng(0).integers(0, 2, (1, size, size)).astype(np.float32)
+    data = Exemplar(medium, patch_size=patch, count=(size - patch + 1) ** 2, symmetric=True, seed=0, phase_fraction=None)
+    task = SWNNTask(
+        out_channels=1, channels=PAPER_WIDTH, layers=LAYERS, noise_channels=3, patch_size=patch, slab_size=size,
+        projections=64, exponent=1.0, learning_rate=0.02, final_learning_rate=4e-4, max_steps=8, seed=0,
+    )  # fmt: skip
+    trainer = Trainer(
+        accelerator="cpu", precision="bf16-mixed" if has_bf16(torch.device("cpu")) else "32-true", max_steps=8, max_epochs=-1,
+        logger=False, callbacks=[clock], enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(task, data)
+    return statistics.median(np.diff(clock.ends)[1:])
+
+
+def measure_training() -> None:
+    ours = our_step_seconds()
+    rows = [("mcrgen (64 directions)", f"{ours:.2f} s", "1.0", "")]
+    for projections, peer in ((64, ""), (512, "2.95 s")):
+        seconds = best_of(plain_step(projections), 2)
+        rows.append(
+            (f"default layout, fp32, torch.sort, {projections} directions", f"{seconds:.2f} s", f"{seconds / ours:.1f}", peer)
+        )
+    table(("training step, 8 x 24, 128² slabs", "time", "mcrgen is faster by", "peer's figure"), rows)
+
+
+def measure_memory() -> None:
+    """Peak resident memory of the whole process."""
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        np.save(folder / "noise.npy", np.random.default_rng(0).integers(0, 2, (64, 64)))
+        recipe = config.load(
+            mcrgen.TrainConfig,
+            config.recipe("swnn"),
+            [f"data.image={folder / 'noise.npy'}", "logging.wandb=disabled", "trainer.max_steps=1", "trainer.slab_size=32",
+             f"output={folder / 'run'}", "calibration.threshold_blocks=1", "calibration.threshold_block_size=64"],
+        )  # fmt: skip
+        checkpoint = mcrgen.train(recipe).checkpoint
+        for size in (256, 512):
+            out = folder / f"v{size}.tif"
+            command = [sys.executable, "-m", "mcrgen", "generate", str(checkpoint), str(out), "--size", str(size)]
+            start = time.perf_counter()
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            _, status, usage = os.wait4(process.pid, 0)
+            if status:
+                raise SystemExit(f"generation of {size}^3 failed")
+            seconds = time.perf_counter() - start
+            rows.append(
+                (f"{size}³", f"{usage.ru_maxrss / 2**20:.2f} GiB", f"{seconds:.0f} s", f"{out.stat().st_size / 2**20:.0f} MiB")
+            )
+            out.unlink()
+    table(("paper's network, compressed TIFF", "peak memory", "whole command", "file"), rows)
+
+
+def quality_row(image: Path, options: Options, seed: int, folder: Path) -> tuple[str, ...]:
+    """Train once, judge on fresh volumes, return the means."""
+    recipe = config.load(mcrgen.TrainConfig, config.recipe(options.recipe), [f"data.image={image}", "logging.wandb=disabled"])
+    start = time.perf_counter()
+    trained = mcrgen.train(replace(recipe, seed=seed, output=folder / "run"))
+    seconds = time.perf_counter() - start
+    results = []
+    for volume_seed in options.volume_seeds:
+        volume = folder / f"v{volume_seed}.npy"
+        mcrgen.generate(mcrgen.GenerateConfig(checkpoint=trained.checkpoint, output=volume, size=(128,), seed=volume_seed))
+        compared = mcrgen.CompareConfig(reference=image, candidate=volume, output=folder / f"c{volume_seed}")
+        results.append(mcrgen.compare(compared).metrics)
+    fractions = [m["phase_fraction"] for m in results]
+    reference = fractions[0]["reference"]
+    mean = statistics.mean(f["candidate"] for f in fractions)
+    return (
+        image.stem,
+        str(seed),
+        f"{seconds:.0f} s",
+        f"{abs(mean / reference - 1):.2%}",
+        f"{statistics.mean(f['relative_error'] for f in fractions):.2%}",
+        f"{statistics.mean(m['s2']['relative_l2'] for m in results):.4f}",
+        f"{statistics.mean(m['autocovariance_2d']['relative_l2'] for m in results):.3f}",
+        f"{statistics.mean(m['specific_surface']['relative_error'] for m in results):.2%}",
+    )
+
+
+def measure_quality(options: Options) -> None:
+    if options.images is None:
+        print("\nquality: left out; give --images FOLDER with M1.bmp and M3.bmp")
+        return
+    rows = []
+    for name in ("M3", "M1"):
+        for seed in options.train_seeds:
+            with tempfile.TemporaryDirectory() as folder:
+                rows.append(quality_row(options.images / f"{name}.bmp", options, seed, Path(folder)))
+    header = ("image", "seed", "training", "φ err of the mean", "mean φ err", "S2 rel. L2", "2D autocov.", "surface err")
+    table(header, rows)
+
+
+def main() -> None:
+    options = tyro.cli(Options, description=__doc__)
+    if unknown := set(options.parts) - set(PARTS):
+        raise SystemExit(f"parts: expected any of {', '.join(PARTS)}, got {', '.join(unknown)}")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    measures: dict[str, Callable[[], None]] = {
+        "help": measure_help,
+        "generation": measure_generation,
+        "training": measure_training,
+        "memory": measure_memory,
+        "quality": lambda: measure_quality(options),
+    }
+    for part in PARTS:
+        if part in options.parts:
+            measures[part]()
+
+
+if __name__ == "__main__":
+    with quiet_libraries():
+        main()
