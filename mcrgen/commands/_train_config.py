@@ -95,7 +95,7 @@ class CalibrationConfig:
     """Cubes to re-estimate the batch-normalisation statistics on."""
     batchnorm_block_size: int = 64
     """Their edge length, in voxels."""
-    threshold_blocks: int = 8
+    threshold_blocks: int = 16
     """Cubes to choose the threshold on."""
     threshold_block_size: int = 128
     """Their edge length, in voxels."""

@@ -174,8 +174,10 @@ def _fit(
         trainer = _trainer(
             config, _loggers(config, folder), [TrainingProgress(progress, "train/loss"), previews, resumable], device, precision
         )
-        trainer.fit(task, data, ckpt_path=resume_from, weights_only=True)
-    _close_wandb(config)
+        try:
+            trainer.fit(task, data, ckpt_path=resume_from, weights_only=True)
+        finally:
+            _close_wandb(config)
     if resumable.stopped and trainer.global_step < config.trainer.max_steps:
         raise StoppedError(
             f"stopped at step {trainer.global_step} of {config.trainer.max_steps}; go on with "

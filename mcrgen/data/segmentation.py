@@ -81,7 +81,7 @@ def segment_grey(
 
     if scale != 1.0:
         grey = rescale(grey, scale, anti_aliasing=scale < 1.0).astype(np.float32)
-    smooth = denoise_bilateral(grey, sigma_color=sigma_grey, sigma_spatial=sigma_space) if denoise else grey
+    smooth = denoise_bilateral(grey, sigma_color=sigma_grey, sigma_spatial=sigma_space, mode="symmetric") if denoise else grey
     if threshold is not None:
         cuts: tuple[float, ...] = (threshold,)
     else:

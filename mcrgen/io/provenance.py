@@ -11,7 +11,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("mcrgen", "torch", "pytorch-lightning", "numpy", "scipy", "scikit-image", "tifffile", "omegaconf", "wandb")
+_PACKAGES = (
+    "mcrgen",
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "tifffile",
+    "omegaconf",
+    "wandb",
+)
 
 
 def versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mcrgen.plotting.slices import show_image
+from mcrgen.plotting.slices import common_window, show_image
 
 REFERENCE_COLOUR = "black"
 CANDIDATE_COLOUR = "tab:red"
@@ -37,8 +37,9 @@ def plot_comparison(
     figure = Figure(figsize=(3.1 * (len(sections) + 1), 7.0), layout="constrained")
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.0, 1.1))[:, 0]
     images = {"reference": reference, **sections}
+    window = common_window(images.values())
     for axes, (name, image) in zip(top.subplots(1, len(images), squeeze=False)[0], images.items(), strict=True):
-        show_image(axes, image, name)
+        show_image(axes, image, name, window)
     left, right = bottom.subplots(1, 2, width_ratios=(1.7, 1.0))
     _plot_s2(left, metrics["s2"], voxel_size_um)
     _plot_errors(right, metrics)

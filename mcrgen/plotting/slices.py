@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,26 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 
-def show_image(axes: Axes, image: NDArray[Any], title: str) -> None:
-    """Draw one image without interpolation or ticks, its size in the title."""
-    axes.imshow(image, cmap="gray", interpolation="nearest")
-    axes.set_title(f"{title}\n{image.shape[0]} × {image.shape[1]}", fontsize=9)
+def show_image(axes: Axes, image: NDArray[Any], title: str, window: int | None = None) -> None:
+    """Draw one image without interpolation or ticks, its size in the title.
+
+    Args:
+        axes: where to draw.
+        image: ``(H, W)``.
+        title: what it is.
+        window: show only the first ``window`` pixels of either axis, so that images side by side have one scale.
+    """
+    part = image[:window, :window]
+    size, shown = (f"{shape[0]} × {shape[1]}" for shape in (image.shape, part.shape))
+    axes.imshow(part, cmap="gray", interpolation="nearest")
+    axes.set_title(f"{title}\n{size if part.size == image.size else f'{shown} of {size}'}", fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])
+
+
+def common_window(images: Iterable[NDArray[Any]]) -> int:
+    """The longer edge of the smallest image."""
+    return min(max(image.shape) for image in images)
 
 
 def plot_slices(path: Path, panels: Mapping[str, NDArray[Any]], *, title: str) -> None:
@@ -24,11 +38,12 @@ def plot_slices(path: Path, panels: Mapping[str, NDArray[Any]], *, title: str) -
 
     Args:
         path: PNG to write.
-        panels: title -> ``(H, W)`` image; each is stretched over its own range of grey.
+        panels: title -> ``(H, W)`` image; each is stretched over its own range of grey and cut to the size of the smallest.
         title: title of the figure.
     """
     figure = Figure(figsize=(3.0 * len(panels), 3.5), layout="constrained")
     figure.suptitle(title, fontsize=10)
+    window = common_window(panels.values())
     for axes, (name, image) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        show_image(axes, image, name)
+        show_image(axes, image, name, window)
     figure.savefig(path, dpi=120)
