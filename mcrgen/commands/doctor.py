@@ -96,11 +96,7 @@ def _disk() -> tuple[dict[str, str], list[str]]:
 
 
 def _wandb() -> tuple[dict[str, str], list[str]]:
-    key = os.environ.get("WANDB_API_KEY") or _netrc_has_wandb()
+    from mcrgen.commands._wandb import has_account
+
     mode = os.environ.get("WANDB_MODE", "offline (the default of mcrgen train)")
-    return {"Weights & Biases": f"{mode}; {'account found' if key else 'no account, none needed'}"}, []
-
-
-def _netrc_has_wandb() -> bool:
-    netrc = Path.home() / ".netrc"
-    return netrc.exists() and "api.wandb.ai" in netrc.read_text()
+    return {"Weights & Biases": f"{mode}; {'account found' if has_account() else 'no account, none needed'}"}, []

@@ -167,6 +167,7 @@ def _fit(
     from mcrgen.callbacks.progress import TrainingProgress
     from mcrgen.callbacks.resumable import Resumable
     from mcrgen.callbacks.sample_images import SampleImages
+    from mcrgen.commands._wandb import close
 
     with progress_bar() as progress:
         resumable = Resumable(folder / "last.ckpt", every=config.trainer.checkpoint_every)
@@ -177,7 +178,8 @@ def _fit(
         try:
             trainer.fit(task, data, ckpt_path=resume_from, weights_only=True)
         finally:
-            _close_wandb(config)
+            if config.logging.wandb is not WandbMode.disabled:
+                close()
     if resumable.stopped and trainer.global_step < config.trainer.max_steps:
         raise StoppedError(
             f"stopped at step {trainer.global_step} of {config.trainer.max_steps}; go on with "
@@ -208,30 +210,14 @@ def _trainer(
 
 def _loggers(config: TrainConfig, folder: Path) -> list[Logger]:
     """CSV always; Weights & Biases unless disabled."""
-    from pytorch_lightning.loggers import CSVLogger, WandbLogger
+    from pytorch_lightning.loggers import CSVLogger
+
+    from mcrgen.commands._wandb import open_logger
 
     loggers: list[Logger] = [CSVLogger(folder, name="log")]
     if config.logging.wandb is not WandbMode.disabled:
-        import wandb
-
-        loggers.append(
-            WandbLogger(
-                name=folder.name,
-                project=config.logging.project,
-                save_dir=folder,
-                offline=config.logging.wandb is WandbMode.offline,
-                config=configuration.to_plain(config),
-                settings=wandb.Settings(silent=True),
-            )
-        )
+        loggers.append(open_logger(config.logging.wandb, config.logging.project, folder, configuration.to_plain(config)))
     return loggers
-
-
-def _close_wandb(config: TrainConfig) -> None:
-    if config.logging.wandb is not WandbMode.disabled:
-        import wandb
-
-        wandb.finish()
 
 
 def _finish(config: TrainConfig, folder: Path, task: SWNNTask, medium: Medium, device: torch.device) -> TrainResult:

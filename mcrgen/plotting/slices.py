@@ -30,7 +30,7 @@ def show_image(axes: Axes, image: NDArray[Any], title: str, window: int | None =
 
 def common_window(images: Iterable[NDArray[Any]]) -> int:
     """The longer edge of the smallest image."""
-    return min(max(image.shape) for image in images)
+    return min(int(max(image.shape)) for image in images)
 
 
 def plot_slices(path: Path, panels: Mapping[str, NDArray[Any]], *, title: str) -> None:

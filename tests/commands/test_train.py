@@ -52,8 +52,14 @@ def test_run_folder(image: Path, tmp_path: Path) -> None:
     assert record["inputs"]["image"]["path"] == str(image)
 
 
-def test_wandb_offline_run(image: Path, tmp_path: Path) -> None:
-    mcrgen.train(tiny_config(image, tmp_path / "run", "logging.wandb=offline", "trainer.max_steps=2"))
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_wandb_run_is_offline_without_an_account(
+    image: Path, tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    mcrgen.train(tiny_config(image, tmp_path / "run", f"logging.wandb={mode}", "trainer.max_steps=2"))
+    assert ("recording offline" in capsys.readouterr().out) == (mode == "online")
     runs = list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
     assert len(runs) == 1
     assert runs[0].stat().st_size > 0
