@@ -43,6 +43,7 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}"),
         console=console,
+        refresh_per_second=2,  # drawing takes time from a network that uses every core
     )
 
 

@@ -14,7 +14,7 @@ from mcrgen.commands._train_config import TrainConfig
 from mcrgen.errors import require_free, require_positive
 
 RECIPE = "swnn_quick"
-PHOTO_SCALE = 0.5
+PHOTO_SCALE = 0.4
 PRODUCTS = ("gravel.png", "labels.tif", "run", "volume.tif", "comparison")
 
 
