@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mcrgen.commands.segment import run as segment
     from mcrgen.commands.train import run as train
     from mcrgen.config import load as load_config
+    from mcrgen.errors import InputError, StoppedError
 
 __version__ = "0.1.0"
 
@@ -31,7 +32,9 @@ __all__ = [
     "DemoConfig",
     "DoctorConfig",
     "GenerateConfig",
+    "InputError",
     "SegmentConfig",
+    "StoppedError",
     "TrainConfig",
     "__version__",
     "compare",
@@ -49,6 +52,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("mcrgen.config").load
     if name not in __all__:
         raise AttributeError(f"module 'mcrgen' has no attribute '{name}'")
+    if name.endswith("Error"):
+        return getattr(importlib.import_module("mcrgen.errors"), name)
     command = name.removesuffix("Config").lower()
     module = importlib.import_module(f"mcrgen.commands.{command}")
     return getattr(module, name) if name.endswith("Config") else module.run

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import inspect
 import sys
 import typing
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ COMMANDS = {
 
 EXIT_BAD_INPUT = 2
 EXIT_STOPPED = 130
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 def usage() -> str:
@@ -62,6 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error, EXIT_BAD_INPUT)
     except StoppedError as error:
         return _complain(error, EXIT_STOPPED)
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        return _complain(
+            f"{error.strerror}: '{error.filename or 'output'}'; free some space or choose another place.", EXIT_BAD_INPUT
+        )
     except KeyboardInterrupt:
         return _complain("stopped.", EXIT_STOPPED)
 
@@ -94,17 +103,24 @@ def parse(name: str, run: Any, args: list[str]) -> Any:
     schema = typing.get_type_hints(run)["config"]
     path, rest = _take_config(args)
     default = config.load(schema, path, missing=tyro.MISSING)
-    return tyro.cli(schema, args=rest, default=default, prog=f"mcrgen {name}")
+    about = f"{inspect.getdoc(schema)}\n\nOptions may come from a YAML file or a recipe too: --config FILE; flags win over it."
+    return tyro.cli(schema, args=rest, default=default, prog=f"mcrgen {name}", description=about)
 
 
 def _take_config(args: list[str]) -> tuple[Path | None, list[str]]:
     """Split ``--config FILE`` or ``--config=FILE`` off the arguments."""
-    rest, path = list(args), None
-    for i, arg in enumerate(args):
+    rest: list[str] = []
+    files: list[str] = []
+    remaining = iter(args)
+    for arg in remaining:
         if arg == "--config":
-            if i + 1 == len(args):
-                raise InputError("config: expected a file after --config, got nothing.")
-            path, rest = Path(args[i + 1]), args[:i] + args[i + 2 :]
+            files.append(next(remaining, ""))
         elif arg.startswith("--config="):
-            path, rest = Path(arg.partition("=")[2]), args[:i] + args[i + 1 :]
-    return path, rest
+            files.append(arg.partition("=")[2])
+        else:
+            rest.append(arg)
+    if "" in files:
+        raise InputError("config: expected a file after --config, got nothing.")
+    if len(files) > 1:
+        raise InputError(f"config: expected one file, got {' and '.join(files)}; merge them into one.")
+    return Path(files[0]) if files else None, rest

@@ -57,7 +57,7 @@ def load(schema: type[T], path: Path | None = None, overrides: Sequence[str] = (
             _check_keys(schema, OmegaConf.to_container(layer), source)
             merged = OmegaConf.merge(merged, layer)
         container = OmegaConf.to_container(merged, resolve=True, enum_to_str=False)
-    except YAMLError as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"config: {source} is not valid YAML ({str(error).splitlines()[0]}).") from error
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]

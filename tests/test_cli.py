@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,9 @@ def test_every_command_has_help_from_its_dataclass(name: str, capsys: pytest.Cap
     with pytest.raises(SystemExit) as stop:
         main([name, "--help"])
     assert stop.value.code == 0
-    assert f"usage: mcrgen {name}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"usage: mcrgen {name}" in printed
+    assert "--config FILE" in printed
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,6 +56,10 @@ def test_config_file_and_flags(image: Path, tmp_path: Path) -> None:
         (["trian"], "unknown command 'trian'; did you mean 'train'?"),
         (["generate", "none.ckpt", "v.tif"], "checkpoint: no such file 'none.ckpt'; check the path."),
         (["train", "--config"], "config: expected a file after --config, got nothing."),
+        (
+            ["train", "--config", "a.yaml", "--config=b.yaml"],
+            "config: expected one file, got a.yaml and b.yaml; merge them into one.",
+        ),
         (["train", "--config", "none.yaml"], "config: no such file 'none.yaml'; check the path."),
     ],
 )
@@ -76,6 +83,15 @@ def test_bad_flags_are_code_two_with_a_hint(args: list[str], hint: str, capsys: 
         main(args)
     assert stop.value.code == 2
     assert hint in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/rock/last.ckpt")
+
+    monkeypatch.setattr("mcrgen.cli._run", full)
+    assert main(["train"]) == 2
+    assert capsys.readouterr().err.startswith("mcrgen: No space left on device: 'runs/rock/last.ckpt'; free some space")
 
 
 def test_no_traceback_from_the_shell(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from types import FrameType
@@ -10,6 +11,20 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def save_atomically(trainer: Trainer, path: Path, *, weights_only: bool) -> None:
+    """Save a checkpoint so that ``path`` holds the old or the new one whole, whatever happens in between.
+
+    Lightning's own saving goes through the system's temporary folder, which may lie on another file system; from there a file
+    is copied over the old one, and a full disk or a kill leaves neither.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        trainer.save_checkpoint(partial, weights_only=weights_only)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 class Resumable(Callback):
@@ -47,7 +62,7 @@ class Resumable(Callback):
         if self.stopped:
             trainer.should_stop = True
         if self.stopped or trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
-            trainer.save_checkpoint(self.path, weights_only=False)
+            save_atomically(trainer, self.path, weights_only=False)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the signals back, however the run ended."""

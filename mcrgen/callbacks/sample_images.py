@@ -17,7 +17,7 @@ from mcrgen.plotting.slices import plot_slices
 class SampleImages(Callback):
     """Writes the reference beside the slices of the latest training step, as a PNG and to every image-capable logger.
 
-    Works with any module that keeps ``latest_slices``: tensors ``(1, C, H, W)``, one per section normal.
+    Works with any module that keeps ``latest_slices``: tensors ``(1, C, H, W)`` in [-1, 1], one per section normal.
     """
 
     def __init__(self, folder: Path, reference: NDArray[np.float32], *, every: int) -> None:
@@ -42,7 +42,7 @@ class SampleImages(Callback):
         latest: list[Tensor] = pl_module.latest_slices  # type: ignore[assignment]
         slices = [s[0].float().cpu().numpy() for s in latest]
         panels = {"exemplar": _grey(self.reference)} | {
-            f"normal to {axis}": _grey(s) for axis, s in zip("zyx", slices, strict=True)
+            f"normal to {axis}": _grey((s + 1) / 2) for axis, s in zip("zyx", slices, strict=True)
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step_{step:06d}.png"
@@ -52,7 +52,7 @@ class SampleImages(Callback):
                 logger.log_image("slices", [str(path)], step=step)
 
 
-def _grey(channels: NDArray[np.float32]) -> NDArray[np.floating]:
-    """One picture of indicator or score channels: the channel itself, or the index of the largest."""
-    grey: NDArray[np.floating] = channels[0] if len(channels) == 1 else channels.argmax(axis=0).astype(np.float32)
+def _grey(channels: NDArray[np.floating]) -> NDArray[np.floating]:
+    """One picture in [0, 1] of indicator channels: the channel itself, or the index of the largest."""
+    grey: NDArray[np.floating] = channels[0] if len(channels) == 1 else channels.argmax(axis=0) / (len(channels) - 1)
     return grey

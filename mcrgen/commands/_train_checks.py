@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcrgen import config as configuration
+from mcrgen.commands._console import console
 from mcrgen.commands._train_config import TrainConfig
-from mcrgen.errors import InputError, require_fraction, require_free, require_positive
+from mcrgen.errors import InputError, require_fraction, require_free, require_positive, require_seed, require_writable
 
 if TYPE_CHECKING:
     from mcrgen.io.images import Medium
 
 _FREE_ON_RESUME = (
-    "resume", "overwrite", "output", "logging.", "calibration.", "trainer.device", "trainer.checkpoint_every",
+    "resume", "overwrite", "output", "data.image", "logging.", "calibration.", "trainer.device", "trainer.checkpoint_every",
     "trainer.preview_every", "trainer.log_every",
 )  # fmt: skip
 
@@ -24,6 +25,7 @@ def check_numbers(config: TrainConfig) -> None:
     Raises:
         InputError: a number out of its range.
     """
+    require_seed(config.seed)
     for name in ("data.patch_size", "network.channels", "network.noise_channels", "loss.projections",
                  "optimizer.learning_rate", "optimizer.final_learning_rate", "trainer.max_steps", "trainer.checkpoint_every",
                  "trainer.preview_every", "trainer.log_every", "calibration.batchnorm_blocks",
@@ -54,11 +56,11 @@ def check_exemplar(config: TrainConfig, medium: Medium) -> None:
     shape = medium.labels.shape
     if len(shape) != 2:
         raise InputError(f"data.image: expected one 2D section, got a volume of {shape}; save one section as an image.")
-    needed = max(config.trainer.slab_size, config.data.patch_size)
+    needed = config.trainer.slab_size
     if min(shape) < needed:
         raise InputError(
-            f"data.image: expected at least {needed} x {needed} pixels for slabs of {config.trainer.slab_size} and patches of "
-            f"{config.data.patch_size}, got {shape[0]} x {shape[1]}; use a larger image or a smaller --trainer.slab-size."
+            f"data.image: expected at least {needed} x {needed} pixels for slabs of that size, "
+            f"got {shape[0]} x {shape[1]}; use a larger image or a smaller --trainer.slab-size."
         )
     if config.data.phase_fraction is not None and medium.phases.count > 2:
         raise InputError(
@@ -73,12 +75,14 @@ def find_resume_point(config: TrainConfig, folder: Path) -> Path | None:
     Raises:
         InputError: the folder is taken; or the run in it had other options or another image.
     """
+    require_writable("output", folder)
     last = folder / "last.ckpt"
     if not config.resume:
         require_free("output", folder, overwrite=config.overwrite)
         return None
     if not last.exists():
         require_free("output", folder / "model.ckpt", overwrite=config.overwrite)
+        console.print(f"nothing to resume in {folder}: starting anew")
         return None
     from mcrgen.io.checkpoints import read_checkpoint
     from mcrgen.io.provenance import sha256

@@ -29,7 +29,7 @@ def open_logger(mode: WandbMode, project: str, folder: Path, config: dict[str, A
     """Start a run in ``folder``; online falls back to offline, with a line saying so, where there is no account."""
     import wandb
 
-    online = mode is WandbMode.online
+    online = mode == WandbMode.online
     if online and not has_account():
         console.print("no Weights & Biases account found: recording offline; `wandb login`, then `wandb sync` uploads it")
         online = False

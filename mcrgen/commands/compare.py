@@ -10,7 +10,7 @@ import tyro
 
 from mcrgen import config as configuration
 from mcrgen.commands._console import console
-from mcrgen.errors import InputError, require_free
+from mcrgen.errors import InputError, require_output_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from mcrgen.io.images import Medium
 
+_SCALE_TOLERANCE = 0.01
 PRODUCTS = ("metrics.json", "comparison.png", "config.yaml")
 
 
@@ -64,7 +65,7 @@ def run(config: CompareConfig) -> CompareResult:
     from mcrgen.io.images import read_medium
 
     for product in PRODUCTS:
-        require_free("output", config.output / product, overwrite=config.overwrite)
+        require_output_file("output", config.output / product, overwrite=config.overwrite)
     reference = read_medium(config.reference, "reference", phase=config.phase, phase_name="phase")
     candidate = read_medium(config.candidate, "candidate", phase=None, phase_name="phase")
     if reference.phases.count != candidate.phases.count:
@@ -72,6 +73,7 @@ def run(config: CompareConfig) -> CompareResult:
             f"candidate: expected {reference.phases.count} phases as in the reference, '{config.candidate}' has "
             f"{candidate.phases.count}."
         )
+    _warn_scale(reference.voxel_size_um, candidate.voxel_size_um)
     metrics = _measure(config, reference, candidate)
     _write(config, reference, candidate, metrics)
     console.print(_table(metrics))
@@ -101,6 +103,15 @@ def _measure(config: CompareConfig, reference: Medium, candidate: Medium) -> dic
         **errors,
         "provenance": provenance("compare", configuration.to_plain(config), inputs),
     }
+
+
+def _warn_scale(reference: float | None, candidate: float | None) -> None:
+    if reference and candidate and abs(candidate / reference - 1.0) > _SCALE_TOLERANCE:
+        console.print(
+            f"warning: the reference's voxels are {reference:g} µm, the candidate's {candidate:g} µm; descriptors are compared "
+            "voxel by voxel.",
+            style="yellow",
+        )
 
 
 def _describe(medium: Medium) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from typing import Any
 from mcrgen import config as configuration
 from mcrgen.commands import compare, generate, segment, train
 from mcrgen.commands._console import console
+from mcrgen.commands._hardware import resolve_device
 from mcrgen.commands._train_config import TrainConfig
-from mcrgen.errors import require_free, require_positive
+from mcrgen.errors import require_free, require_positive, require_seed, require_writable
 
 RECIPE = "swnn_quick"
 PHOTO_SCALE = 0.4
-PRODUCTS = ("gravel.png", "labels.tif", "run", "volume.tif", "comparison")
+PRODUCTS = ("gravel.png", "labels.tif", "labels.tif.json", "run", "volume.tif", "volume.tif.json", "comparison")
 
 
 @dataclass(kw_only=True)
@@ -60,9 +61,7 @@ def run(config: DemoConfig) -> DemoResult:
         InputError: bad input, before any work.
     """
     start = time.perf_counter()
-    for product in PRODUCTS:
-        require_free("output", config.output / product, overwrite=config.overwrite)
-    require_positive("size", config.size)
+    _check(config)
     photo, labels, volume = (config.output / name for name in ("gravel.png", "labels.tif", "volume.tif"))
     console.rule("1/4  segment")
     _write_photo(photo)
@@ -93,6 +92,17 @@ def run(config: DemoConfig) -> DemoResult:
     return DemoResult(config.output, comparison.folder / "comparison.png", comparison.metrics, seconds)
 
 
+def _check(config: DemoConfig) -> None:
+    require_positive("size", config.size)
+    require_seed(config.seed)
+    if config.max_steps is not None:
+        require_positive("max_steps", config.max_steps)
+    resolve_device(config.device)
+    require_writable("output", config.output)
+    for product in PRODUCTS:
+        require_free("output", config.output / product, overwrite=config.overwrite)
+
+
 def _write_photo(path: Path) -> None:
     from PIL import Image
 
@@ -104,7 +114,7 @@ def _write_photo(path: Path) -> None:
 
 def _training(config: DemoConfig, labels: Path) -> TrainConfig:
     recipe = configuration.load(TrainConfig, configuration.recipe(RECIPE), [f"data.image={labels}"])
-    steps = config.max_steps or recipe.trainer.max_steps
+    steps = recipe.trainer.max_steps if config.max_steps is None else config.max_steps
     return replace(
         recipe,
         output=config.output / "run",

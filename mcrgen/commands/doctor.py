@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcrgen.commands._console import console
 from mcrgen.commands._hardware import has_bf16, resolve_device
+from mcrgen.commands._train_config import LoggingConfig
 
 _MIN_MEMORY_GIB = 4.0
 _MIN_DISK_GIB = 5.0
@@ -98,5 +98,6 @@ def _disk() -> tuple[dict[str, str], list[str]]:
 def _wandb() -> tuple[dict[str, str], list[str]]:
     from mcrgen.commands._wandb import has_account
 
-    mode = os.environ.get("WANDB_MODE", "offline (the default of mcrgen train)")
-    return {"Weights & Biases": f"{mode}; {'account found' if has_account() else 'no account, none needed'}"}, []
+    mode = LoggingConfig().wandb
+    account = "account found" if has_account() else "no account, none needed"
+    return {"Weights & Biases": f"{mode} unless --logging.wandb says otherwise; {account}"}, []

@@ -13,15 +13,13 @@ import tyro
 from mcrgen import config as configuration
 from mcrgen.commands._console import console, progress_bar
 from mcrgen.commands._hardware import Precision, resolve_device, resolve_precision, torch_dtype
-from mcrgen.errors import InputError, require_fraction, require_free, require_positive
+from mcrgen.errors import InputError, require_fraction, require_output_file, require_positive, require_seed
 
 if TYPE_CHECKING:
     import torch
 
     from mcrgen.generation.calibration import Calibration
-    from mcrgen.generation.generator import Generator
-
-Triple = tuple[int, int, int]
+    from mcrgen.generation.generator import Generator, Triple
 
 FRACTION_TOLERANCE = 0.2
 
@@ -89,19 +87,20 @@ def run(config: GenerateConfig) -> GenerateResult:
 
 
 def _check(config: GenerateConfig) -> Triple:
-    from mcrgen.io.volumes import open_volume
+    from mcrgen.io.provenance import sidecar
+    from mcrgen.io.volumes import require_volume_suffix
 
     if len(config.size) not in (1, 3) or min(config.size) <= 0:
         given = " ".join(map(str, config.size))
         raise InputError(f"size: expected one or three edge lengths greater than 0, got '{given}'.")
     require_positive("block_size", config.block_size)
-    if config.seed < 0:
-        raise InputError(f"seed: expected 0 or more, got {config.seed}.")
+    require_seed(config.seed)
     if config.phase_fraction is not None:
         require_fraction("phase_fraction", config.phase_fraction)
     d, h, w = config.size * 3 if len(config.size) == 1 else config.size
-    open_volume(config.output, (d, h, w), None)
-    require_free("output", config.output, overwrite=config.overwrite)
+    require_volume_suffix(config.output)
+    for path in (config.output, sidecar(config.output)):
+        require_output_file("output", path, overwrite=config.overwrite)
     return d, h, w
 
 
@@ -110,12 +109,20 @@ def _generator(checkpoint: dict[str, Any], device: torch.device, precision: Prec
     from mcrgen.generation.generator import Generator
     from mcrgen.networks.swnn import SWNN
 
+    record = checkpoint["mcrgen"]
+    if record["kind"] != "swnn":
+        raise InputError(f"checkpoint: expected a generator of the kind swnn, got one of the kind {record['kind']}.")
+    if "calibration" not in record:
+        raise InputError(
+            "checkpoint: this is the state of a training run that has not ended; go on with `mcrgen train --resume`, "
+            "then use its model.ckpt."
+        )
     settings = checkpoint["hyper_parameters"]
     network = SWNN(**{name: settings[name] for name in ("out_channels", "channels", "layers", "noise_channels")})
     prefix = "network."
     state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     network.load_state_dict(state)
-    folded = network.eval().folded().to(device=device, dtype=torch_dtype(precision))
+    folded = network.eval().folded(torch_dtype(precision)).to(device)
     return Generator(folded, network.halo, network.noise_channels)
 
 
@@ -126,7 +133,7 @@ def _calibration(config: GenerateConfig, generator: Generator, record: dict[str,
     stored, phase = record["calibration"], record["phases"]["phase"]
     fractions = tuple(stored["fractions"])
     if config.phase_fraction is None and stored["precision"] == precision.value:
-        return Calibration(tuple(stored["bias"]), fractions, stored["precision"], stored["voxels"])
+        return Calibration(tuple(stored["bias"]), fractions, tuple(stored["achieved"]), stored["precision"], stored["voxels"])
     if config.phase_fraction is not None:
         fractions = rescale_fractions(fractions, phase, config.phase_fraction)
     settings = record["config"]["calibration"]
@@ -158,7 +165,7 @@ def _write(
 
     from mcrgen.generation.blocks import Block, grid
     from mcrgen.generation.stream import generate_blocks
-    from mcrgen.io.provenance import provenance, write_json
+    from mcrgen.io.provenance import provenance, sidecar, write_json
     from mcrgen.io.volumes import open_volume
 
     counts = np.zeros(len(calibration.fractions), dtype=np.int64)
@@ -186,7 +193,7 @@ def _write(
     achieved = tuple((counts / counts.sum()).tolist())
     record_out = provenance("generate", configuration.to_plain(config), {"checkpoint": config.checkpoint})
     write_json(
-        config.output.with_name(config.output.name + ".json"),
+        sidecar(config.output),
         record_out
         | {
             "shape": list(shape),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from mcrgen import config as configuration
 from mcrgen.commands._console import console
-from mcrgen.errors import InputError, require_free, require_positive
+from mcrgen.errors import InputError, require_output_file, require_positive
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(kw_only=True)
@@ -66,10 +69,10 @@ def run(config: SegmentConfig) -> SegmentResult:
     from mcrgen.data.segmentation import segment_grey, to_unit_grey
     from mcrgen.io.images import read_raster, write_labels
     from mcrgen.io.phases import phase_fractions
-    from mcrgen.io.provenance import provenance, write_json
+    from mcrgen.io.provenance import provenance, sidecar, write_json
     from mcrgen.plotting.slices import plot_slices
 
-    raster = read_raster(config.photo, "photo")
+    raster = read_raster(config.photo, "photo", photograph=True)
     grey = to_unit_grey(raster.array, f"photo '{config.photo}'", colour=raster.colour)
     top, left, height, width = config.crop or (0, 0, *grey.shape)
     if top + height > grey.shape[0] or left + width > grey.shape[1]:
@@ -94,11 +97,11 @@ def run(config: SegmentConfig) -> SegmentResult:
     voxel_size_um = None if raster.voxel_size_um is None else raster.voxel_size_um / config.scale
     config.output.parent.mkdir(parents=True, exist_ok=True)
     write_labels(config.output, result.labels, voxel_size_um)
-    preview = config.output.with_name(config.output.name + ".preview.png")
-    plot_slices(preview, {"photograph": result.grey, "labels": result.labels}, title=config.photo.name)
+    panels: dict[str, NDArray[Any]] = {"photograph": result.grey, "labels": result.labels / (count - 1)}
+    plot_slices(_preview(config.output), panels, title=config.photo.name)
     record = provenance("segment", configuration.to_plain(config), {"photo": config.photo})
     write_json(
-        config.output.with_name(config.output.name + ".json"),
+        sidecar(config.output),
         record | {"voxel_size_um": voxel_size_um, "phase_fractions": list(fractions), "thresholds": list(result.thresholds)},
     )
     shares = ", ".join(f"{i}: {f:.4f}" for i, f in enumerate(fractions))
@@ -106,16 +109,23 @@ def run(config: SegmentConfig) -> SegmentResult:
     return SegmentResult(config.output, fractions, result.thresholds)
 
 
+def _preview(output: Path) -> Path:
+    """The side-by-side picture beside an output."""
+    return output.with_name(output.name + ".preview.png")
+
+
 def _check(config: SegmentConfig) -> None:
+    from mcrgen.data.segmentation import MAX_OTSU_PHASES
     from mcrgen.io.images import NUMPY_SUFFIXES, TIFF_SUFFIXES
-    from mcrgen.io.phases import MAX_PHASES
+    from mcrgen.io.provenance import sidecar
 
     suffixes = (*TIFF_SUFFIXES, ".png", ".bmp", NUMPY_SUFFIXES[0])
     if config.output.suffix.lower() not in suffixes:
         raise InputError(f"output: expected a name ending in {', '.join(suffixes)}, got '{config.output}'.")
-    require_free("output", config.output, overwrite=config.overwrite)
-    if not 2 <= config.phases <= MAX_PHASES:
-        raise InputError(f"phases: expected 2 to {MAX_PHASES}, got {config.phases}.")
+    for path in (config.output, _preview(config.output), sidecar(config.output)):
+        require_output_file("output", path, overwrite=config.overwrite)
+    if not 2 <= config.phases <= MAX_OTSU_PHASES:
+        raise InputError(f"phases: expected 2 to {MAX_OTSU_PHASES}, got {config.phases}.")
     if config.threshold is not None:
         if config.phases != 2:
             raise InputError(

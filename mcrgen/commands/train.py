@@ -56,15 +56,18 @@ def run(config: TrainConfig) -> TrainResult:
     precision = resolve_precision(config.trainer.precision, device)
     medium = read_medium(config.data.image, "data.image", phase=config.data.phase, phase_name="data.phase")
     check_exemplar(config, medium)
-    folder = config.output or Path("runs") / config.data.image.stem
+    folder = (config.output or Path("runs") / config.data.image.stem).resolve()
     config = replace(config, output=folder, data=replace(config.data, image=config.data.image.resolve()))
     resume_from = find_resume_point(config, folder)
     with quiet_libraries():
         data, task = _build(config, medium)
         _prepare_folder(config, folder, keep=resume_from is not None)
         task.record = _record(config, medium)
-        _fit(config, folder, resume_from, data, task, device, precision)
-        return _finish(config, folder, task, medium, device)
+        try:
+            _fit(config, folder, resume_from, data, task, device, precision)
+            return _finish(config, folder, task, medium, device)
+        except (KeyboardInterrupt, SystemExit) as interrupt:  # Lightning turns a second Ctrl-C into SystemExit
+            raise _stopped(folder, "stopped") from interrupt
 
 
 def _prepare_folder(config: TrainConfig, folder: Path, *, keep: bool) -> None:
@@ -81,7 +84,7 @@ def _prepare_folder(config: TrainConfig, folder: Path, *, keep: bool) -> None:
                 product.unlink(missing_ok=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        configuration.save(config, folder / "config.yaml")
+        configuration.save(replace(config, overwrite=False, resume=False), folder / "config.yaml")
     except OSError as error:
         raise InputError(f"output: cannot write to '{folder}' ({error.strerror}); choose another folder.") from error
     plain = configuration.to_plain(config)
@@ -178,13 +181,15 @@ def _fit(
         try:
             trainer.fit(task, data, ckpt_path=resume_from, weights_only=True)
         finally:
-            if config.logging.wandb is not WandbMode.disabled:
+            if config.logging.wandb != WandbMode.disabled:
                 close()
     if resumable.stopped and trainer.global_step < config.trainer.max_steps:
-        raise StoppedError(
-            f"stopped at step {trainer.global_step} of {config.trainer.max_steps}; go on with "
-            f"`mcrgen train --config {folder / 'config.yaml'} --resume`."
-        )
+        raise _stopped(folder, f"stopped at step {trainer.global_step} of {config.trainer.max_steps}")
+
+
+def _stopped(folder: Path, what: str) -> StoppedError:
+    """How to go on with a run that was interrupted."""
+    return StoppedError(f"{what}; go on with `mcrgen train --config {folder / 'config.yaml'} --resume`.")
 
 
 def _trainer(
@@ -215,7 +220,7 @@ def _loggers(config: TrainConfig, folder: Path) -> list[Logger]:
     from mcrgen.commands._wandb import open_logger
 
     loggers: list[Logger] = [CSVLogger(folder, name="log")]
-    if config.logging.wandb is not WandbMode.disabled:
+    if config.logging.wandb != WandbMode.disabled:
         loggers.append(open_logger(config.logging.wandb, config.logging.project, folder, configuration.to_plain(config)))
     return loggers
 
@@ -224,6 +229,7 @@ def _finish(config: TrainConfig, folder: Path, task: SWNNTask, medium: Medium, d
     """Calibrate the trained network on full volumes and save it with a preview."""
     import torch
 
+    from mcrgen.callbacks.resumable import save_atomically
     from mcrgen.generation.calibration import calibrate, reestimate_batchnorm, rescale_fractions
     from mcrgen.generation.generator import Generator
 
@@ -241,7 +247,7 @@ def _finish(config: TrainConfig, folder: Path, task: SWNNTask, medium: Medium, d
         reestimate_batchnorm(
             network, network.halo, network.noise_channels, settings.batchnorm_blocks, settings.batchnorm_block_size
         )
-        generator = Generator(network.folded().to(dtype=torch_dtype(precision)), network.halo, network.noise_channels)
+        generator = Generator(network.folded(torch_dtype(precision)), network.halo, network.noise_channels)
         calibration = calibrate(
             generator,
             fractions,
@@ -251,7 +257,7 @@ def _finish(config: TrainConfig, folder: Path, task: SWNNTask, medium: Medium, d
             block_size=settings.threshold_block_size,
         )
         task.record["calibration"] = {name: _plain(value) for name, value in vars(calibration).items()}
-        task.trainer.save_checkpoint(checkpoint, weights_only=True)
+        save_atomically(task.trainer, checkpoint, weights_only=True)
         _preview(folder / "preview.png", config, generator, calibration, medium)
     console.print(f"trained: {checkpoint}")
     return TrainResult(folder, checkpoint, calibration.fractions)
@@ -267,9 +273,10 @@ def _preview(path: Path, config: TrainConfig, generator: Generator, calibration:
     from mcrgen.plotting.slices import plot_slices
 
     size = config.trainer.slab_size
-    panels = {"exemplar": medium.labels}
+    top_label = medium.phases.count - 1
+    panels = {"exemplar": medium.labels / top_label}
     for axis, name in enumerate("zyx"):
         z, y, x = (1 if i == axis else size for i in range(3))
         labels = classify(generator.scores(config.seed, (0, 0, 0), (z, y, x)), calibration.bias, medium.phases.phase)
-        panels[f"normal to {name}"] = labels.cpu().numpy().squeeze(axis)
+        panels[f"normal to {name}"] = labels.cpu().numpy().squeeze(axis) / top_label
     plot_slices(path, panels, title=f"{config.data.image.name}: exemplar and calibrated sections")

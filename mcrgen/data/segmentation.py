@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from mcrgen.errors import InputError
 
+MAX_OTSU_PHASES = 5
+"""The search for multi-Otsu's thresholds grows exponentially with their number: 5 phases take seconds, 7 take hours."""
+
 
 @dataclass(frozen=True)
 class Segmentation:
@@ -26,27 +29,29 @@ class Segmentation:
 
 
 def to_unit_grey(image: NDArray[np.generic], name: str, *, colour: bool) -> NDArray[np.float32]:
-    """Grey values in [0, 1]: luminance of a colour image; integers by the range of their type, floats by their own range.
+    """Grey values in [0, 1]: luminance of a colour image; bytes by 255, anything wider by the photograph's own range.
+
+    The range of a wider type says nothing: cameras store 12 bits in 16.
 
     Raises:
         InputError: not one 2D image, NaN, or a single grey value.
     """
     from skimage.color import rgb2gray
-    from skimage.util import img_as_float32
 
     if colour:
         image = rgb2gray(image)
-    if image.ndim != 2:
+    if image.ndim != 2 or image.size == 0:
         raise InputError(f"{name}: expected one 2D photograph, got an array of shape {image.shape}; save one section of it.")
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise InputError(f"{name}: expected grey values, found NaN or infinite ones; mask or fill them first.")
     low, high = float(image.min()), float(image.max())
     if low == high:
         raise InputError(f"{name}: expected a photograph, every pixel has the value {low:g}.")
-    if image.dtype.kind == "f":
-        return ((image.astype(np.float64) - low) / (high - low)).astype(np.float32)
-    grey: NDArray[np.float32] = img_as_float32(image)
-    return grey
+    if colour:
+        low, high = 0.0, 1.0
+    elif image.dtype == np.uint8:
+        low, high = 0.0, 255.0
+    return ((image.astype(np.float64) - low) / (high - low)).astype(np.float32)
 
 
 def segment_grey(
@@ -74,6 +79,9 @@ def segment_grey(
         sigma_space: standard deviation of the filter in pixels.
         scale: factor on the edge lengths, applied first, with anti-aliasing.
         invert: number the phases from bright to dark.
+
+    Raises:
+        InputError: fewer grey levels than phases.
     """
     from skimage.filters import threshold_multiotsu, threshold_otsu
     from skimage.restoration import denoise_bilateral
@@ -85,7 +93,10 @@ def segment_grey(
     if threshold is not None:
         cuts: tuple[float, ...] = (threshold,)
     else:
-        found = [threshold_otsu(smooth)] if phases == 2 else threshold_multiotsu(smooth, classes=phases)
+        try:
+            found = [threshold_otsu(smooth)] if phases == 2 else threshold_multiotsu(smooth, classes=phases)
+        except ValueError as error:
+            raise InputError(f"phases: expected a photograph with {phases} distinct grey levels ({error}).") from error
         cuts = tuple(float(t) for t in found)
     labels = np.digitize(smooth, cuts).astype(np.uint8)
     if invert:

@@ -27,12 +27,14 @@ class Calibration:
     Attributes:
         bias: added to the scores, one per channel, before the largest wins (one channel: before the sign decides).
         fractions: phase fractions that the bias was chosen for, one per phase.
+        achieved: what they are on the sample.
         precision: arithmetic it was chosen in, ``fp32``, ``bf16`` or ``fp16``.
         voxels: size of the sample it was chosen on.
     """
 
     bias: tuple[float, ...]
     fractions: tuple[float, ...]
+    achieved: tuple[float, ...]
     precision: str
     voxels: int
 
@@ -47,8 +49,8 @@ def reestimate_batchnorm(network: nn.Module, halo: int, noise_channels: int, blo
     """Replace the running statistics of every batch normalisation by those of full volumes, in place.
 
     The averages kept in training belong to thin slabs and to weights that have moved on since; they are the largest error of
-    the published SWNN models. Layer by layer, mean and variance over all blocks are measured with the layers before it already
-    set, in float32, so that the result is the network's own fixed point.
+    the published SWNN models. All blocks go through the network as one batch in training mode, in float32: each layer then
+    sees the activations that the new statistics of the layers before it produce.
 
     Args:
         network: any module with ``BatchNorm3d`` layers that maps ``(B, C, D, H, W)`` noise to scores.
@@ -99,7 +101,10 @@ def calibrate(
     ]
     scores = np.concatenate(parts, axis=1)
     targets = fractions if len(scores) > 1 else (fractions[phase],)
-    return Calibration(solve_bias(scores, targets), tuple(fractions), precision, scores.shape[1])
+    bias = solve_bias(scores, targets)
+    labels = classify(torch.from_numpy(scores)[:, None, None, :], bias, phase).numpy()
+    achieved = np.bincount(labels.ravel(), minlength=len(fractions)) / labels.size
+    return Calibration(bias, tuple(fractions), tuple(achieved.tolist()), precision, scores.shape[1])
 
 
 def rescale_fractions(fractions: Sequence[float], phase: int, wanted: float) -> tuple[float, ...]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import struct
+import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 
 from mcrgen.errors import InputError, require_file
 from mcrgen.io.phases import Phases, find_phase, to_labels
+from mcrgen.io.provenance import sidecar
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 PHOTO_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg")
@@ -25,7 +30,7 @@ SUFFIXES = TIFF_SUFFIXES + PHOTO_SUFFIXES + NUMPY_SUFFIXES
 
 _UNREADABLE = (
     OSError, EOFError, ValueError, KeyError, IndexError, TypeError, RuntimeError, SyntaxError,
-    struct.error, zlib.error, tifffile.TiffFileError, UnidentifiedImageError,
+    struct.error, zlib.error, zipfile.BadZipFile, tifffile.TiffFileError, UnidentifiedImageError,
 )  # fmt: skip
 _MICROMETRES = {
     "nm": 1e-3, "um": 1.0, "µm": 1.0, "μm": 1.0, "\\u00b5m": 1.0, "\\u00B5m": 1.0, "micron": 1.0, "microns": 1.0,
@@ -63,12 +68,13 @@ class Medium:
     voxel_size_um: float | None
 
 
-def read_raster(path: Path, name: str) -> Raster:
+def read_raster(path: Path, name: str, *, photograph: bool = False) -> Raster:
     """Read a TIFF (2D or stack), PNG, BMP, JPEG, NPY or NPZ file.
 
     Args:
         path: the file.
         name: the argument to name in an error.
+        photograph: values are brightnesses: decode palettes and negatives, which labels must keep as they are.
 
     Raises:
         InputError: no such file, an unknown format, or one that cannot be read to its end.
@@ -79,8 +85,8 @@ def read_raster(path: Path, name: str) -> Raster:
         raise InputError(f"{name}: expected a file of type {', '.join(SUFFIXES)}, got '{path}'.")
     try:
         if suffix in TIFF_SUFFIXES:
-            return _read_tiff(path)
-        return _read_numpy(path, name) if suffix in NUMPY_SUFFIXES else _read_photo(path)
+            return _read_tiff(path, name, photograph=photograph)
+        return _read_numpy(path, name) if suffix in NUMPY_SUFFIXES else _read_photo(path, photograph=photograph)
     except InputError:
         raise
     except _UNREADABLE as error:
@@ -136,12 +142,24 @@ def imagej_tags(shape: tuple[int, ...], voxel_size_um: float | None) -> dict[str
     return {"description": "\n".join([*lines, "loop=false", ""]), **tags}
 
 
-def _read_photo(path: Path) -> Raster:
-    with Image.open(path) as image:
-        if image.mode in ("1", "P", "L", "I", "F") or image.mode.startswith("I;"):
-            return Raster(np.asarray(image), None)
+def _read_photo(path: Path, *, photograph: bool) -> Raster:
+    plain = ("1", "L", "I", "F") if photograph else ("1", "P", "L", "I", "F")
+    with _mosaics_allowed(), Image.open(path) as image:
+        voxel_size_um = _sidecar_voxel_size(path)
+        if image.mode in plain or image.mode.startswith("I;"):
+            return Raster(np.asarray(image), voxel_size_um)
         array = np.asarray(image.convert("RGB"))
-    return _collapse_grey(array, None)
+    return _collapse_grey(array, voxel_size_um)
+
+
+@contextmanager
+def _mosaics_allowed() -> Iterator[None]:
+    """Lift Pillow's guard against images of 180 megapixels and more, which stitched micrographs are."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _collapse_grey(array: NDArray[Any], voxel_size_um: float | None) -> Raster:
@@ -155,30 +173,59 @@ def _collapse_grey(array: NDArray[Any], voxel_size_um: float | None) -> Raster:
 def _read_numpy(path: Path, name: str) -> Raster:
     loaded = np.load(path, allow_pickle=False, mmap_mode="r" if path.suffix.lower() == ".npy" else None)
     if isinstance(loaded, np.ndarray):
-        return Raster(loaded, _sidecar_voxel_size(path))
+        return Raster(loaded.squeeze(), _sidecar_voxel_size(path))
     with loaded:
         if len(loaded.files) != 1:
             raise InputError(f"{name}: expected one array in '{path}', found {', '.join(loaded.files) or 'none'}.")
-        return Raster(loaded[loaded.files[0]], None)
+        return Raster(loaded[loaded.files[0]].squeeze(), _sidecar_voxel_size(path))
 
 
 def _sidecar_voxel_size(path: Path) -> float | None:
-    """Voxel size from the provenance file that stands beside every volume written here."""
-    sidecar = path.with_name(path.name + ".json")
-    if not sidecar.exists():
+    """Voxel size from the provenance file that stands beside everything written here; None from any other file."""
+    try:
+        record = json.loads(sidecar(path).read_text())
+    except (OSError, ValueError):
         return None
-    value = json.loads(sidecar.read_text()).get("voxel_size_um")
-    return None if value is None else float(value)
+    value = record.get("voxel_size_um") if isinstance(record, dict) else None
+    return float(value) if isinstance(value, int | float) else None
 
 
-def _read_tiff(path: Path) -> Raster:
-    with tifffile.TiffFile(path) as tif:
-        series = tif.series[0]
-        array = series.asarray()
+def _read_tiff(path: Path, name: str, *, photograph: bool) -> Raster:
+    with _strict_tifffile(), tifffile.TiffFile(path) as tif:
+        series = list(tif.series)
+        if len({(s.shape, s.dtype) for s in series}) > 1:
+            shapes = ", ".join(str(s.shape) for s in series)
+            raise InputError(f"{name}: expected one image or stack in '{path}', found images of {shapes}; save one of them.")
+        array = series[0].asarray() if len(series) == 1 else np.stack([s.asarray() for s in series])
         voxel_size_um = _tiff_voxel_size(tif)
-        if "S" in series.axes and series.axes.endswith("S"):
-            return _collapse_grey(array, voxel_size_um)
+        negative = photograph and tif.pages.first.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+        axes = series[0].axes
+    if "S" in axes and len(series) == 1:
+        return _collapse_grey(np.moveaxis(array, axes.index("S"), -1).squeeze(), voxel_size_um)
+    if negative:
+        array = array.max() - array if array.dtype != bool else ~array
     return Raster(array.squeeze(), voxel_size_um)
+
+
+@contextmanager
+def _strict_tifffile() -> Iterator[None]:
+    """Raise what tifffile only logs: a damaged stack must not pass as a smaller one."""
+    complaints: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            complaints.append(record.getMessage())
+
+    logger, handler = logging.getLogger("tifffile"), Collect(logging.ERROR)
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.propagate = propagate
+        logger.removeHandler(handler)
+    if complaints:
+        raise ValueError(complaints[0])
 
 
 def _tiff_voxel_size(tif: tifffile.TiffFile) -> float | None:

@@ -53,6 +53,8 @@ def to_labels(array: NDArray[np.generic], name: str) -> tuple[NDArray[np.uint8],
             raise InputError(f"{name}: expected labels, found NaN or infinite values; mask or fill them first.")
     elif array.dtype.kind not in "iub":
         raise InputError(f"{name}: expected integer or boolean labels, got the data type {array.dtype}.")
+    if array.size == 0:
+        raise InputError(f"{name}: expected an image, got an array without a pixel of shape {array.shape}.")
     values = np.unique(array)
     if len(values) > MAX_PHASES or (array.dtype.kind == "f" and (values != np.rint(values)).any()):
         raise InputError(
@@ -61,7 +63,17 @@ def to_labels(array: NDArray[np.generic], name: str) -> tuple[NDArray[np.uint8],
         )
     if len(values) < 2:
         raise InputError(f"{name}: expected at least two phases, found only the value {values[0]:g}.")
-    return np.searchsorted(values, array).astype(np.uint8), tuple(int(v) for v in values)
+    return _index(array, values), tuple(int(v) for v in values)
+
+
+def _index(array: NDArray[np.generic], values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Position of each element among the sorted values; a table does it for bytes, without a wide temporary."""
+    if array.dtype == np.uint8:
+        table = np.zeros(256, dtype=np.uint8)
+        table[values.astype(np.intp)] = np.arange(len(values))
+        labels: NDArray[np.uint8] = table[array.astype(np.uint8, copy=False)]
+        return labels
+    return np.searchsorted(values, array).astype(np.uint8)
 
 
 def find_phase(values: tuple[int, ...], wanted: int | None, name: str) -> int:

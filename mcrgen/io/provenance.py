@@ -54,8 +54,13 @@ def provenance(command: str, config: dict[str, Any], inputs: dict[str, Path]) ->
     }
 
 
+def sidecar(output: Path) -> Path:
+    """The file beside an output that tells where it came from."""
+    return output.with_name(output.name + ".json")
+
+
 def write_json(path: Path, data: dict[str, Any]) -> None:
     """Write plain data as indented JSON, complete or not at all."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(data, indent=2) + "\n")
+    partial.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n")
     os.replace(partial, path)

@@ -158,6 +158,16 @@ class TiffVolumeWriter(VolumeWriter):
             self._tif.close()
 
 
+def require_volume_suffix(path: Path) -> None:
+    """Raise unless a volume can be written under that name.
+
+    Raises:
+        InputError: the suffix is not one of ``VOLUME_SUFFIXES``.
+    """
+    if path.suffix.lower() not in VOLUME_SUFFIXES:
+        raise InputError(f"output: expected a name ending in {', '.join(VOLUME_SUFFIXES)}, got '{path}'.")
+
+
 def open_volume(path: Path, shape: Triple, voxel_size_um: float | None) -> VolumeWriter:
     """The writer for a file name.
 
@@ -169,8 +179,6 @@ def open_volume(path: Path, shape: Triple, voxel_size_um: float | None) -> Volum
     Raises:
         InputError: another suffix.
     """
-    suffix = path.suffix.lower()
-    if suffix not in VOLUME_SUFFIXES:
-        raise InputError(f"output: expected a name ending in {', '.join(VOLUME_SUFFIXES)}, got '{path}'.")
-    writer = NpyVolumeWriter if suffix == ".npy" else TiffVolumeWriter
+    require_volume_suffix(path)
+    writer = NpyVolumeWriter if path.suffix.lower() == ".npy" else TiffVolumeWriter
     return writer(path, shape, voxel_size_um)

@@ -85,17 +85,29 @@ class SWNN(nn.Module):
         scores: Tensor = self.head(x)
         return scores
 
-    def folded(self) -> nn.Sequential:
+    def folded(self, dtype: torch.dtype) -> nn.Sequential:
         """Return an inference copy: batch normalisation folded into the convolutions, channels-last, on the same device.
 
-        The copy holds plain convolutions and in-place leaky ReLUs with the same halo; it equals the network in eval
-        mode up to rounding. The network itself is not changed.
+        The copy holds plain convolutions and in-place leaky ReLUs with the same halo; it equals the network in eval mode up to
+        rounding. The network itself is not changed.
+
+        Args:
+            dtype: data type of the 3x3x3 convolutions. The final 1x1x1 convolution is always float32: in bfloat16 many scores
+                would tie at the threshold, and a phase fraction could not be set finer than the ties.
         """
         modules: list[nn.Module] = []
         for block in self._blocks():
             modules += [_fold(block.conv, block.norm), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)]
-        modules.append(_fold(self.head, nn.Identity()))
+        modules = [m.to(dtype) for m in modules]
+        modules += [_ToFloat32(), _fold(self.head, nn.Identity())]
         return nn.Sequential(*modules).eval().requires_grad_(False).to(memory_format=torch.channels_last_3d)
+
+
+class _ToFloat32(nn.Module):
+    """Cast to float32; the identity on float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float()
 
 
 @torch.no_grad()

@@ -30,13 +30,14 @@ def plot_comparison(
     Args:
         path: PNG to write.
         reference: ``(H, W)`` labels.
-        sections: title -> ``(H, W)`` labels.
+        sections: title -> ``(H, W)`` labels, of as many phases as the reference.
         metrics: what :func:`mcrgen.descriptors.compare.compare` returned.
         voxel_size_um: edge length of a voxel for the axis of lags, or None for voxels.
     """
     figure = Figure(figsize=(3.1 * (len(sections) + 1), 7.0), layout="constrained")
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.0, 1.1))[:, 0]
-    images = {"reference": reference, **sections}
+    top_label = max(int(image.max()) for image in (reference, *sections.values()))
+    images = {name: image / top_label for name, image in {"reference": reference, **sections}.items()}
     window = common_window(images.values())
     for axes, (name, image) in zip(top.subplots(1, len(images), squeeze=False)[0], images.items(), strict=True):
         show_image(axes, image, name, window)

@@ -16,13 +16,13 @@ def show_image(axes: Axes, image: NDArray[Any], title: str, window: int | None =
 
     Args:
         axes: where to draw.
-        image: ``(H, W)``.
+        image: ``(H, W)``, black at 0 and white at 1.
         title: what it is.
         window: show only the first ``window`` pixels of either axis, so that images side by side have one scale.
     """
     part = image[:window, :window]
     size, shown = (f"{shape[0]} × {shape[1]}" for shape in (image.shape, part.shape))
-    axes.imshow(part, cmap="gray", interpolation="nearest")
+    axes.imshow(part, cmap="gray", interpolation="nearest", vmin=0, vmax=1)
     axes.set_title(f"{title}\n{size if part.size == image.size else f'{shown} of {size}'}", fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -38,7 +38,7 @@ def plot_slices(path: Path, panels: Mapping[str, NDArray[Any]], *, title: str) -
 
     Args:
         path: PNG to write.
-        panels: title -> ``(H, W)`` image; each is stretched over its own range of grey and cut to the size of the smallest.
+        panels: title -> ``(H, W)`` image in [0, 1]; each is cut to the size of the smallest.
         title: title of the figure.
     """
     figure = Figure(figsize=(3.0 * len(panels), 3.5), layout="constrained")

@@ -101,6 +101,25 @@ def test_overwrite(checkpoint: Path, tmp_path: Path) -> None:
     assert generate(checkpoint, tmp_path / "v.npy", overwrite=True, size=(8,)).shape == (8, 8, 8)
 
 
+def test_a_run_that_has_not_ended_is_no_generator(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"checkpoint: this is the state of a training run that has not ended"):
+        generate(checkpoint.with_name("last.ckpt"), tmp_path / "v.npy")
+    other = torch.load(checkpoint, weights_only=True)
+    other["mcrgen"]["kind"] = "dcgan"
+    torch.save(other, tmp_path / "other.ckpt")
+    with pytest.raises(InputError, match=r"checkpoint: expected a generator of the kind swnn, got .* dcgan"):
+        generate(tmp_path / "other.ckpt", tmp_path / "v.npy")
+
+
+def test_output_that_is_a_folder_or_inside_a_file(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "d.npy").mkdir()
+    (tmp_path / "f").write_text("")
+    with pytest.raises(InputError, match=r"output: expected a file name, '.*d\.npy' is a folder"):
+        generate(checkpoint, tmp_path / "d.npy", overwrite=True)
+    with pytest.raises(InputError, match=r"output: expected a folder, '.*f' is a file"):
+        generate(checkpoint, tmp_path / "f" / "v.npy")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

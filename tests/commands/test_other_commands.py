@@ -11,7 +11,7 @@ from PIL import Image
 import mcrgen
 from mcrgen.data.examples import gaussian_level_cut
 from mcrgen.errors import InputError
-from mcrgen.io.images import read_medium
+from mcrgen.io.images import read_medium, write_labels
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_segment_writes_labels_picture_and_provenance(photo: Path, tmp_path: Pat
     [
         ({"crop": (0, 0, 100, 10)}, r"crop: expected a part of the 60 x 50 photograph, got 100 x 10 at 0, 0"),
         ({"crop": (0, 0, 10)}, r"crop: expected four numbers"),
-        ({"phases": 1}, r"phases: expected 2 to 16, got 1"),
+        ({"phases": 1}, r"phases: expected 2 to 5, got 1"),
         ({"phases": 3, "threshold": 0.5}, r"threshold: expected with two phases only"),
         ({"threshold": 1.5}, r"threshold: expected a grey value between 0 and 1"),
         ({"threshold": 0.999}, r"threshold: a phase came out empty"),
@@ -99,6 +99,32 @@ def test_compare_bad_input(image: Path, image3: Path, tmp_path: Path) -> None:
     mcrgen.compare(mcrgen.CompareConfig(reference=image, candidate=image, output=tmp_path / "out"))
     with pytest.raises(InputError, match=r"metrics\.json' exists already"):
         mcrgen.compare(mcrgen.CompareConfig(reference=image, candidate=image, output=tmp_path / "out"))
+
+
+def test_compare_a_flat_volume_and_other_voxels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    medium = gaussian_level_cut((40, 44), (0.6, 0.4), 1.5, 0)
+    write_labels(tmp_path / "a.tif", medium, 1.0)
+    np.save(tmp_path / "b.npy", medium[None])
+    (tmp_path / "b.npy.json").write_text('{"voxel_size_um": 2.0}')
+    result = mcrgen.compare(
+        mcrgen.CompareConfig(reference=tmp_path / "a.tif", candidate=tmp_path / "b.npy", output=tmp_path / "out")
+    )
+    assert result.metrics["s2"]["relative_l2"] == 0
+    assert result.metrics["candidate"]["shape"] == [40, 44]
+    assert "warning: the reference's voxels are 1 µm, the candidate's 2 µm" in " ".join(capsys.readouterr().out.split())
+
+
+def test_compare_into_a_file_is_refused(image: Path, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("")
+    with pytest.raises(InputError, match=r"output: expected a folder, '.*f' is a file"):
+        mcrgen.compare(mcrgen.CompareConfig(reference=image, candidate=image, output=tmp_path / "f"))
+
+
+def test_demo_checks_first(tmp_path: Path) -> None:
+    for changes, message in (({"device": "abacus"}, "device"), ({"seed": -1}, "seed"), ({"max_steps": 0}, "max_steps")):
+        with pytest.raises(InputError, match=message):
+            mcrgen.demo(mcrgen.DemoConfig(output=tmp_path / "demo", **changes))
+    assert not (tmp_path / "demo").exists()
 
 
 def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

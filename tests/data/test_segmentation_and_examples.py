@@ -45,7 +45,8 @@ def test_given_threshold_inversion_and_scale() -> None:
 
 def test_grey_values_of_every_type() -> None:
     np.testing.assert_allclose(to_unit_grey(np.array([[0, 255]], np.uint8), "photo", colour=False), [[0, 1]])
-    np.testing.assert_allclose(to_unit_grey(np.array([[0, 65535]], np.uint16), "photo", colour=False), [[0, 1]])
+    np.testing.assert_allclose(to_unit_grey(np.array([[100, 4095]], np.uint16), "photo", colour=False), [[0, 1]])
+    np.testing.assert_allclose(to_unit_grey(np.array([[-5, 0, 5]], np.int32), "photo", colour=False), [[0, 0.5, 1]])
     np.testing.assert_allclose(to_unit_grey(np.array([[-2.0, 0.0, 2.0]]), "photo", colour=False), [[0, 0.5, 1]])
     colour = np.stack([np.full((2, 2), 255), np.zeros((2, 2)), np.array([[0, 1], [2, 3]])], axis=-1).astype(np.uint8)
     assert to_unit_grey(colour, "photo", colour=True).shape == (2, 2)
@@ -62,6 +63,29 @@ def test_grey_values_of_every_type() -> None:
 def test_bad_photographs(image: np.ndarray, message: str) -> None:
     with pytest.raises(InputError, match=f"photo: .*{message}"):
         to_unit_grey(image, "photo", colour=False)
+
+
+def test_a_wider_type_changes_nothing() -> None:
+    _, grey = photograph([0.3, 0.7], 0.05)
+    byte = (grey * 255).astype(np.uint8)
+    plain = segment_grey(to_unit_grey(byte, "photo", colour=False), **PLAIN).labels
+    for wide in (byte.astype(np.uint16) * 16, byte.astype(np.int16), byte.astype(np.int32) * 1000):
+        labels = segment_grey(to_unit_grey(wide, "photo", colour=False), **PLAIN).labels
+        assert (labels == plain).mean() > 0.99
+
+
+def test_fewer_grey_levels_than_phases() -> None:
+    grey = np.tile(np.array([0.2, 0.8], np.float32), (8, 4))
+    with pytest.raises(InputError, match="phases: expected a photograph with 3 distinct grey levels"):
+        segment_grey(grey, **{**PLAIN, "phases": 3, "denoise": False})
+
+
+def test_the_rim_is_not_darkened() -> None:
+    grey = np.full((40, 40), 0.6, np.float32)
+    grey[15:25, 15:25] = 0.2
+    labels = segment_grey(grey, **{**PLAIN, "sigma_grey": 0.5, "sigma_space": 3.0}).labels
+    assert labels[0].all()
+    assert labels[:, 0].all()
 
 
 def test_level_cut_has_exact_fractions() -> None:

@@ -17,7 +17,7 @@ def generator(out_channels: int = 1, dtype: torch.dtype = torch.float32) -> Gene
     with torch.random.fork_rng():
         torch.manual_seed(1)
         net = SWNN(out_channels=out_channels, channels=6, layers=3, noise_channels=3).eval()
-    return Generator(net.folded().to(dtype), net.halo, 3)
+    return Generator(net.folded(dtype), net.halo, 3)
 
 
 @pytest.mark.parametrize("shape", [(7, 5, 6), (16, 16, 16), (1, 40, 3)])

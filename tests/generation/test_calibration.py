@@ -69,12 +69,13 @@ def test_batchnorm_statistics_are_those_of_the_volumes() -> None:
 def test_calibrated_fraction_on_the_calibration_volumes() -> None:
     torch.manual_seed(0)
     net = SWNN(out_channels=1, channels=5, layers=2, noise_channels=2).eval()
-    generator = Generator(net.folded(), net.halo, 2)
+    generator = Generator(net.folded(torch.float32), net.halo, 2)
     calibration = calibrate(generator, (0.8, 0.2), phase=1, precision="fp32", blocks=2, block_size=12)
     edge = 12 + 2 * net.halo
     labels = [classify(generator.scores(CALIBRATION_SEED, (i * edge, 0, 0), (12,) * 3), calibration.bias, 1) for i in range(2)]
     assert float(torch.stack(labels).float().mean()) == pytest.approx(0.2, abs=1 / 3456)
     assert calibration.voxels == 2 * 12**3
+    assert calibration.achieved == pytest.approx((0.8, 0.2), abs=1 / 3456)
 
 
 def test_rescaled_fractions_keep_the_proportions_of_the_rest() -> None:

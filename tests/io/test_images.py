@@ -97,6 +97,46 @@ def test_written_labels_come_back(tmp_path: Path, suffix: str) -> None:
         assert medium.voxel_size_um == pytest.approx(1.5)
 
 
+def test_stacks_in_every_form(tmp_path: Path) -> None:
+    volume = np.random.default_rng(1).integers(0, 2, (4, 30, 20)).astype(np.uint8)
+    with tifffile.TiffWriter(tmp_path / "pages.tif") as tif:
+        for page in volume:
+            tif.write(page)
+    np.testing.assert_array_equal(read(tmp_path / "pages.tif").labels, volume)
+    with tifffile.TiffWriter(tmp_path / "odd.tif") as tif:
+        tif.write(volume[0])
+        tif.write(volume[1, :10])
+    with pytest.raises(InputError, match=r"expected one image or stack .* found images of \(30, 20\), \(10, 20\)"):
+        read(tmp_path / "odd.tif")
+    noise = np.random.default_rng(0).integers(0, 2, (4, 200, 200)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "stack.tif", noise, compression="zlib", photometric="minisblack")
+    (tmp_path / "cut.tif").write_bytes((tmp_path / "stack.tif").read_bytes()[:9000])
+    with pytest.raises(InputError, match="damaged"):
+        read(tmp_path / "cut.tif")
+
+
+def test_photographs_are_read_as_brightness(tmp_path: Path) -> None:
+    grey = np.linspace(0, 255, 400).reshape(20, 20).astype(np.uint8)
+    Image.fromarray(grey).convert("RGB").quantize(16).save(tmp_path / "palette.png")
+    decoded = read_raster(tmp_path / "palette.png", "photo", photograph=True)
+    assert not decoded.colour
+    assert np.corrcoef(decoded.array.ravel().astype(float), grey.ravel())[0, 1] > 0.99
+    tifffile.imwrite(tmp_path / "negative.tif", 255 - grey, photometric="miniswhite")
+    np.testing.assert_array_equal(read_raster(tmp_path / "negative.tif", "photo", photograph=True).array, grey)
+    planar = np.stack([grey, grey.T, grey])
+    tifffile.imwrite(tmp_path / "planar.tif", planar, photometric="rgb", planarconfig="separate")
+    raster = read_raster(tmp_path / "planar.tif", "photo", photograph=True)
+    assert raster.colour
+    assert raster.array.shape == (20, 20, 3)
+
+
+def test_foreign_sidecar_is_ignored(tmp_path: Path) -> None:
+    np.save(tmp_path / "m.npy", LABELS)
+    for text in ("[1, 2]", "not json", '{"voxel_size_um": "big"}'):
+        (tmp_path / "m.npy.json").write_text(text)
+        assert read(tmp_path / "m.npy").voxel_size_um is None
+
+
 def test_bad_files_get_a_sentence(tmp_path: Path) -> None:
     good = tmp_path / "good.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 2, (64, 64)).astype(np.uint8) * 255).save(good)
@@ -108,6 +148,7 @@ def test_bad_files_get_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "cut.npy").write_bytes((tmp_path / "full.npy").read_bytes()[:300])
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     np.savez(tmp_path / "two.npz", a=LABELS, b=LABELS)
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "two.npz").read_bytes()[:150])
     (tmp_path / "a.txt").write_text("x")
     cases = {
         "missing.png": "no such file",
@@ -117,6 +158,7 @@ def test_bad_files_get_a_sentence(tmp_path: Path) -> None:
         "cut.tif": "damaged",
         "cut.npy": "damaged",
         "objects.npy": "damaged",
+        "cut.npz": "damaged",
         "two.npz": "expected one array in .* found a, b",
         "a.txt": r"expected a file of type \.tif",
         ".": "got the folder",
@@ -132,8 +174,9 @@ def test_bad_files_get_a_sentence(tmp_path: Path) -> None:
         (np.random.default_rng(0).integers(0, 256, (30, 30)).astype(np.uint8), "distinct grey values.*mcrgen segment"),
         (np.array([[0.0, 0.5], [1.0, 1.0]]), "distinct grey values.*mcrgen segment"),
         (np.full((5, 5), 3), "at least two phases, found only the value 3"),
-        (np.array([[0.0, np.nan]]), "NaN"),
-        (np.array([["a", "b"]]), "expected integer or boolean labels"),
+        (np.array([[0.0, np.nan], [1.0, 1.0]]), "NaN"),
+        (np.zeros((0, 5)), "without a pixel"),
+        (np.array([["a", "b"], ["b", "a"]]), "expected integer or boolean labels"),
         (np.zeros((2, 2, 2, 2), np.uint8), r"expected a 2D image or a 3D volume.*\(2, 2, 2, 2\)"),
     ],
 )

@@ -65,7 +65,10 @@ def test_folded_equals_eval_mode() -> None:
     net.eval()
     before = {k: v.clone() for k, v in net.state_dict().items()}
     noise = torch.randn(2, 2, 9, 10, 11)
-    folded = net.folded()
+    folded = net.folded(torch.float32)
     torch.testing.assert_close(folded(noise), net(noise), rtol=1e-4, atol=1e-5)
     assert not any(isinstance(m, torch.nn.BatchNorm3d) for m in folded.modules())
+    halved = net.folded(torch.bfloat16)(noise.bfloat16())
+    assert halved.dtype == torch.float32
+    torch.testing.assert_close(halved, net(noise), rtol=0.1, atol=0.1)
     assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
