@@ -171,13 +171,13 @@ def _collapse_grey(array: NDArray[Any], voxel_size_um: float | None) -> Raster:
 
 
 def _read_numpy(path: Path, name: str) -> Raster:
-    loaded = np.load(path, allow_pickle=False, mmap_mode="r" if path.suffix.lower() == ".npy" else None)
-    if isinstance(loaded, np.ndarray):
-        return Raster(loaded.squeeze(), _sidecar_voxel_size(path))
-    with loaded:
-        if len(loaded.files) != 1:
-            raise InputError(f"{name}: expected one array in '{path}', found {', '.join(loaded.files) or 'none'}.")
-        return Raster(loaded[loaded.files[0]].squeeze(), _sidecar_voxel_size(path))
+    voxel_size_um = _sidecar_voxel_size(path)
+    if path.suffix.lower() == ".npy":
+        return Raster(np.load(path, allow_pickle=False, mmap_mode="r").squeeze(), voxel_size_um)
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        if len(arrays.files) != 1:
+            raise InputError(f"{name}: expected one array in '{path}', found {', '.join(arrays.files) or 'none'}.")
+        return Raster(arrays[arrays.files[0]].squeeze(), voxel_size_um)
 
 
 def _sidecar_voxel_size(path: Path) -> float | None:
