@@ -145,7 +145,8 @@ def our_step_seconds() -> float:
     data = Exemplar(medium, patch_size=patch, count=(size - patch + 1) ** 2, symmetric=True, seed=0, phase_fraction=None)
     task = SWNNTask(
         out_channels=1, channels=PAPER_WIDTH, layers=LAYERS, noise_channels=3, patch_size=patch, slab_size=size,
-        projections=64, exponent=1.0, learning_rate=0.02, final_learning_rate=4e-4, max_steps=5, seed=0,
+        projections=64, exponent=1.0, covariance_weight=0.1, learning_rate=0.02, final_learning_rate=4e-4, max_steps=5, seed=0,
+        covariance=data.covariance(16),
     )  # fmt: skip
     trainer = Trainer(
         accelerator="cpu", precision="bf16-mixed" if has_bf16(torch.device("cpu")) else "32-true", max_steps=5, max_epochs=-1,

@@ -35,6 +35,8 @@ def check_numbers(config: TrainConfig) -> None:
         require_positive(name, getattr(getattr(config, section), key))
     if config.network.layers < 0:
         raise InputError(f"network.layers: expected 0 (derived) or more, got {config.network.layers}.")
+    if config.loss.covariance_weight < 0:
+        raise InputError(f"loss.covariance_weight: expected 0 (off) or more, got {config.loss.covariance_weight}.")
     if config.loss.exponent < 1:
         raise InputError(f"loss.exponent: expected 1 or more, got {config.loss.exponent}.")
     if config.trainer.slab_size < config.data.patch_size:

@@ -49,12 +49,14 @@ class NetworkConfig:
 
 @dataclass(kw_only=True)
 class LossConfig:
-    """The sliced-Wasserstein distance."""
+    """The sliced-Wasserstein distance, and the autocovariance beside it."""
 
     projections: int = 64
     """Random directions, drawn anew for each slice."""
     exponent: float = 1.0
     """p of the Wasserstein distance."""
+    covariance_weight: float = 0.1
+    """Weight of the slices' autocovariance, out to the receptive field (not where a phase fraction is set); 0: off."""
 
 
 @dataclass(kw_only=True)

@@ -104,19 +104,23 @@ def _build(config: TrainConfig, medium: Medium) -> tuple[Exemplar, SWNNTask]:
         seed=config.seed,
         phase_fraction=config.data.phase_fraction,
     )
+    layers = config.network.layers or _derived_layers(medium)
+    matched = config.loss.covariance_weight > 0 and config.data.phase_fraction is None
     task = SWNNTask(
         out_channels=medium.phases.channels,
         channels=config.network.channels,
-        layers=config.network.layers or _derived_layers(medium),
+        layers=layers,
         noise_channels=config.network.noise_channels,
         patch_size=config.data.patch_size,
         slab_size=config.trainer.slab_size,
         projections=config.loss.projections,
         exponent=config.loss.exponent,
+        covariance_weight=config.loss.covariance_weight,
         learning_rate=config.optimizer.learning_rate,
         final_learning_rate=config.optimizer.final_learning_rate,
         max_steps=config.trainer.max_steps,
         seed=config.seed,
+        covariance=data.covariance(min(2 * layers, config.trainer.slab_size // 2)) if matched else None,
     )
     return data, task
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from mcrgen.data.control import control_patterns
 from mcrgen.descriptors.patterns import local_patterns
+from mcrgen.descriptors.two_point import autocovariance_map, symmetrise
 
 NORMALS = 3
 
@@ -93,6 +94,15 @@ class Exemplar(LightningDataModule):
         self.count = count
         self.symmetric = symmetric
         self.seed = seed
+
+    def covariance(self, max_lag: int) -> Tensor:
+        """Autocovariance ``(C, 2 max_lag + 1, 2 max_lag + 1)`` of the image.
+
+        It is averaged over rotations and reflections if symmetric, and is the target of generated slices as long as the phase
+        fraction is the image's own.
+        """
+        measured = autocovariance_map(torch.from_numpy(self.image)[None], max_lag)
+        return symmetrise(measured) if self.symmetric else measured
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Batches from the trainer's current step on."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mcrgen.descriptors.specific_surface import specific_surface
-from mcrgen.descriptors.two_point import autocovariance_map, two_point_correlation
+from mcrgen.descriptors.two_point import autocovariance_map, symmetrise, two_point_correlation
 
 S2_LAG = 63
 MAP_LAG = 16
@@ -73,13 +73,6 @@ def _sections(medium: Tensor) -> list[tuple[str, Tensor]]:
     return [(name, medium[0].movedim(1 + i, 0)) for i, name in enumerate("zyx")]
 
 
-def symmetrise(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Average of a square map over its four rotations and their mirror images."""
-    turned = [np.rot90(m, k) for m in (covariance, covariance.T) for k in range(4)]
-    mean: NDArray[np.float64] = np.mean(turned, axis=0)
-    return mean
-
-
 def relative_l2(value: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
     """||value - reference|| / ||reference||."""
     return float(np.linalg.norm(value - reference) / np.linalg.norm(reference))
@@ -92,7 +85,7 @@ def compare(reference: Measurement, candidate: Measurement) -> dict[str, Any]:
     section normal with the reference's averaged over its normals, rotations and reflections; its ``relative_l2`` is the root
     mean square over the normals.
     """
-    target = symmetrise(np.mean(list(reference.maps.values()), axis=0))
+    target = symmetrise(torch.from_numpy(np.mean(list(reference.maps.values()), axis=0))).numpy()
     per_normal = {name: relative_l2(m, target) for name, m in candidate.maps.items()}
     return {
         "phase_fraction": _scalar(reference.fraction, candidate.fraction),

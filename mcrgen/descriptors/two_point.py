@@ -41,6 +41,12 @@ def two_point_correlation(indicator: Tensor, max_lag: int, axis: int, *, periodi
     return s2
 
 
+def symmetrise(maps: Tensor) -> Tensor:
+    """Average of square maps ``(..., N, N)`` over the four rotations of the square and their mirror images."""
+    turned = [torch.rot90(m, k, (-2, -1)) for m in (maps, maps.flip(-1)) for k in range(4)]
+    return torch.stack(turned).mean(dim=0)
+
+
 def autocovariance_map(slices: Tensor, max_lag: int, mean: Tensor | None = None) -> Tensor:
     """Autocovariance <(I(x) - m) (I(x + r) - m)> of slices over all lags r within a square, finite window.
 

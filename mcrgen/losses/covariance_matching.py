@@ -41,8 +41,8 @@ class CovarianceMatching(nn.Module):
     def forward(self, slices: Tensor) -> Tensor:
         """Add indicator slices ``(B, C, H, W)`` in [0, 1] to the running mean and return the scalar error.
 
-        The value is that of the running mean; the gradient is the one described above. Slices are centred by the running mean of
-        their phase fractions: centred by their own, they would hide the spread of those.
+        The value is that of the running mean; the gradient is the one described above. Slices are centred by the running mean
+        of their phase fractions: centred by their own, they would hide the spread of those.
         """
         with torch.no_grad():
             self.weight.mul_(DECAY).add_(1.0 - DECAY)

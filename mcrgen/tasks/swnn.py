@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mcrgen.descriptors.patterns import local_patterns
+from mcrgen.losses.covariance_matching import CovarianceMatching
 from mcrgen.losses.sliced_wasserstein import SlicedWasserstein
 from mcrgen.networks.swnn import SWNN
 from mcrgen.tasks.base import Task
@@ -24,7 +25,10 @@ class SWNNTask(Task):
     slab is in memory. All randomness is a function of the seed and the step: a resumed run repeats an uninterrupted one.
 
     Deviations from the paper: the scores pass through tanh before they are compared with the two-valued target (the
-    threshold is on the score itself), fresh directions are drawn for each slice, and the learning rate falls as a cosine.
+    threshold is on the score itself); each slice is compared with as many target patterns as it has itself, drawn anew, along
+    directions drawn anew; the learning rate falls as a cosine; and the autocovariance of the slices may be matched beside
+    the patterns (:class:`~mcrgen.losses.covariance_matching.CovarianceMatching`), which patterns narrower than the
+    receptive field leave free.
     """
 
     kind: ClassVar[str] = "swnn"
@@ -40,10 +44,12 @@ class SWNNTask(Task):
         slab_size: int,
         projections: int,
         exponent: float,
+        covariance_weight: float,
         learning_rate: float,
         final_learning_rate: float,
         max_steps: int,
         seed: int,
+        covariance: Tensor | None,
     ) -> None:
         """Build network and loss.
 
@@ -56,10 +62,12 @@ class SWNNTask(Task):
             slab_size: edge length of the square slices in voxels.
             projections: random directions per slice.
             exponent: p of the Wasserstein distance.
+            covariance_weight: weight of the autocovariance error beside the Wasserstein distance.
             learning_rate: Adam's learning rate at the first step.
             final_learning_rate: and at the last.
             max_steps: length of the cosine schedule in steps.
             seed: seed of slab noise and directions.
+            covariance: ``(C, 2 L + 1, 2 L + 1)`` target autocovariance of the slices, or None to match patterns alone.
         """
         super().__init__(
             out_channels=out_channels,
@@ -70,6 +78,7 @@ class SWNNTask(Task):
             slab_size=slab_size,
             projections=projections,
             exponent=exponent,
+            covariance_weight=covariance_weight,
             learning_rate=learning_rate,
             final_learning_rate=final_learning_rate,
             max_steps=max_steps,
@@ -77,6 +86,9 @@ class SWNNTask(Task):
         )
         self.automatic_optimization = False
         self.latest_slices: list[Tensor] = []
+        self.covariance: nn.ModuleList | None = None
+        if covariance is not None:
+            self.covariance = nn.ModuleList(CovarianceMatching(covariance) for _ in THIN_FIRST)
 
     def configure_models(self) -> None:
         """Build the generator from the seed alone, whatever the global random state."""
@@ -118,7 +130,10 @@ class SWNNTask(Task):
             slice_ = self.slab(normal, generator)
             self.latest_slices.append(slice_.detach())
             patterns = local_patterns(slice_, self.hparams["patch_size"])
-            loss = self.loss(patterns, target, generator) / len(batch)
+            loss = self.loss(patterns, target, generator)
+            if self.covariance is not None:
+                loss = loss + self.hparams["covariance_weight"] * self.covariance[normal]((slice_ + 1.0) / 2.0)
+            loss = loss.float() / len(batch)
             self.manual_backward(loss)
             total += loss.detach()
         optimizer.step()  # type: ignore[union-attr]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mcrgen.descriptors.two_point import autocovariance_map, two_point_correlation
+from mcrgen.descriptors.two_point import autocovariance_map, symmetrise, two_point_correlation
 from mcrgen.errors import InputError
 
 
@@ -88,6 +88,12 @@ def test_map_subtracts_a_given_mean() -> None:
     slices = random_medium(1, 1, 8, 8)
     zero_mean = autocovariance_map(slices, 0, torch.zeros(1))
     assert float(zero_mean) == pytest.approx(float(slices.mean()))
+
+
+def test_symmetrised_map_has_the_symmetry_of_the_square() -> None:
+    m = symmetrise(torch.rand(2, 5, 5))
+    for turned in (torch.rot90(m, 1, (-2, -1)), m.transpose(-2, -1), m.flip(-1), m.flip(-2)):
+        torch.testing.assert_close(turned, m)
 
 
 def test_map_sees_diagonal_stripes_that_axes_do_not() -> None:

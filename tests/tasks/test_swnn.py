@@ -15,7 +15,8 @@ from mcrgen.tasks.swnn import THIN_FIRST, THIN_LAST, SWNNTask
 def task(**changes: object) -> SWNNTask:
     settings = {
         "out_channels": 1, "channels": 6, "layers": 2, "noise_channels": 3, "patch_size": 5, "slab_size": 20,
-        "projections": 32, "exponent": 1.0, "learning_rate": 0.02, "final_learning_rate": 0.001, "max_steps": 60, "seed": 0,
+        "projections": 32, "exponent": 1.0, "covariance_weight": 0.1,
+        "covariance": None, "learning_rate": 0.02, "final_learning_rate": 0.001, "max_steps": 60, "seed": 0,
     }  # fmt: skip
     return SWNNTask(**(settings | changes))
 
