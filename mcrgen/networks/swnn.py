@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 NEGATIVE_SLOPE = 0.01
 KERNEL_SIZE = 3
+_HEAD_PLANES = 4
 
 
 class _Block(nn.Module):
@@ -99,15 +100,22 @@ class SWNN(nn.Module):
         for block in self._blocks():
             modules += [_fold(block.conv, block.norm), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)]
         modules = [m.to(dtype) for m in modules]
-        modules += [_ToFloat32(), _fold(self.head, nn.Identity())]
+        modules.append(_Float32Head(_fold(self.head, nn.Identity())))
         return nn.Sequential(*modules).eval().requires_grad_(False).to(memory_format=torch.channels_last_3d)
 
 
-class _ToFloat32(nn.Module):
-    """Cast to float32; the identity on float32."""
+class _Float32Head(nn.Module):
+    """A 1x1x1 convolution in float32 of activations in any type, a few planes at a time so that their copy stays in cache."""
+
+    def __init__(self, conv: nn.Conv3d) -> None:
+        super().__init__()
+        self.conv = conv
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.float()
+        if x.dtype == torch.float32:
+            scores: Tensor = self.conv(x)
+            return scores
+        return torch.cat([self.conv(planes.float()) for planes in x.split(_HEAD_PLANES, dim=2)], dim=2)  # type: ignore[no-untyped-call]
 
 
 @torch.no_grad()
