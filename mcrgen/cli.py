@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in _DISK_ERRORS:
             raise
         return _complain(
-            f"{error.strerror}: '{error.filename or 'output'}'; free some space or choose another place.", EXIT_BAD_INPUT
+            f"{error.strerror}: '{error.filename2 or error.filename or 'output'}'; free some space or choose another place.",
+            EXIT_BAD_INPUT,
         )
     except KeyboardInterrupt:
         return _complain("stopped.", EXIT_STOPPED)
