@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -65,8 +66,7 @@ class SWNN(nn.Module):
 
     def _blocks(self) -> Iterator[_Block]:
         for block in self.blocks:
-            assert isinstance(block, _Block)
-            yield block
+            yield cast("_Block", block)
 
     def forward(self, noise: Tensor, axes: tuple[int, int, int] = (0, 1, 2)) -> Tensor:
         """Map noise to scores.
@@ -124,12 +124,11 @@ def _fold(conv: nn.Conv3d, norm: nn.Module) -> nn.Conv3d:
     scale = torch.ones(conv.out_channels, device=conv.weight.device)
     shift = torch.zeros_like(scale)
     if isinstance(norm, nn.BatchNorm3d):
-        assert norm.running_var is not None
-        assert norm.running_mean is not None
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        shift = norm.bias - norm.running_mean * scale
-    folded = nn.Conv3d(conv.in_channels, conv.out_channels, conv.kernel_size, device=conv.weight.device)  # type: ignore[arg-type]
+        mean, variance = cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)
+        scale = norm.weight / torch.sqrt(variance + norm.eps)
+        shift = norm.bias - mean * scale
+    kernel = cast("tuple[int, int, int]", conv.kernel_size)
+    folded = nn.Conv3d(conv.in_channels, conv.out_channels, kernel, device=conv.weight.device)
     folded.weight.copy_(conv.weight * scale[:, None, None, None, None])
-    assert conv.bias is not None
-    folded.bias.copy_(conv.bias * scale + shift)  # type: ignore[union-attr]
+    cast("Tensor", folded.bias).copy_(cast("Tensor", conv.bias) * scale + shift)
     return folded
