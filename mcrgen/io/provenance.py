@@ -14,7 +14,6 @@ from typing import Any
 _PACKAGES = (
     "mcrgen",
     "torch",
-    "torchvision",
     "pytorch-lightning",
     "numpy",
     "scipy",
