@@ -177,7 +177,7 @@ def _write(
         def sink(block: Block, labels: np.typing.NDArray[np.uint8]) -> None:
             volume.write(block.slices, labels)
             counts[:] += np.bincount(labels.ravel(), minlength=len(counts))
-            progress.update(bar, advance=1, status=f"phase fraction {counts[phase] / counts.sum():.4f}")
+            progress.update(bar, advance=1, status=f"φ {counts[phase] / counts.sum():.4f}")
 
         start = time.perf_counter()
         generate_blocks(
