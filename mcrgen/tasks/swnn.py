@@ -144,7 +144,8 @@ class SWNNTask(Task):
         """Generate the slice ``(1, C, S, S)`` of a slab normal to axis ``normal``, values in (-1, 1).
 
         oneDNN's backward pass over a thin volume is up to seven times faster with the thin axis last in float32, and nearly
-        twice as fast with it first in bfloat16, so the kernels are turned instead of the noise being laid out along the medium's axes.
+        twice as fast with it first in bfloat16, so the kernels are turned instead of the noise being laid out along the
+        medium's axes.
         """
         size, halo = self.hparams["slab_size"], self.network.halo
         thick, thin = size + 2 * halo, 1 + 2 * halo
