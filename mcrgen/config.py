@@ -45,7 +45,7 @@ def load(schema: type[T], path: Path | None = None, overrides: Sequence[str] = (
     source = "override"
     try:
         if path is not None:
-            path = path if path.suffix else recipe(str(path))
+            path = path if path.suffix or path.is_file() else recipe(str(path))
             require_file("config", path)
             source = f"'{path}'"
             layer = OmegaConf.load(path)

@@ -57,6 +57,11 @@ def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
         config.load(mcrgen.TrainConfig, file)
 
 
+def test_a_file_without_a_suffix_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("data: {image: a.tif}")
+    assert config.load(mcrgen.TrainConfig, tmp_path / "mine").data.image == Path("a.tif")
+
+
 def test_unknown_recipe_lists_those_there_are() -> None:
     with pytest.raises(InputError, match=r"no recipe 'swn_quick'; did you mean 'swnn_quick'.*recipes: swnn"):
         config.load(mcrgen.TrainConfig, Path("swn_quick"))

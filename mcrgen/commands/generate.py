@@ -80,9 +80,9 @@ def run(config: GenerateConfig) -> GenerateResult:
     checkpoint = read_checkpoint(config.checkpoint, "checkpoint")
     record = checkpoint["mcrgen"]
     generator = _generator(checkpoint, device, precision)
-    calibration = _calibration(config, generator, record, precision)
     if config.phase_fraction is not None:
         _warn_far(config.phase_fraction, record)
+    calibration = _calibration(config, generator, record, precision)
     return _write(config, generator, calibration, record, shape)
 
 
@@ -200,7 +200,7 @@ def _write(
             "voxel_size_um": voxel_size_um,
             "phases": record["phases"],
             "phase_fractions": list(achieved),
-            "calibration": {name: list(v) if isinstance(v, tuple) else v for name, v in vars(calibration).items()},
+            "calibration": configuration.to_plain(calibration),
             "seconds": round(seconds, 3),
         },
     )

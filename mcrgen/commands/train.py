@@ -126,7 +126,10 @@ def _build(config: TrainConfig, medium: Medium) -> tuple[Exemplar, SWNNTask]:
 
 
 def _derived_layers(medium: Medium) -> int:
-    """Depth whose receptive field just covers the autocorrelation length (SWNN paper, eq. 12)."""
+    """Depth whose receptive field just covers the autocorrelation length, as the SWNN paper's eq. 12 asks.
+
+    What counts as that length is settled here: the lag at which the scaled autocovariance has fallen to 5 %.
+    """
     import torch
 
     from mcrgen.descriptors.compare import common_lags, measure
@@ -260,15 +263,11 @@ def _finish(config: TrainConfig, folder: Path, task: SWNNTask, medium: Medium, d
             blocks=settings.threshold_blocks,
             block_size=settings.threshold_block_size,
         )
-        task.record["calibration"] = {name: _plain(value) for name, value in vars(calibration).items()}
+        task.record["calibration"] = configuration.to_plain(calibration)
         save_atomically(task.trainer, checkpoint, weights_only=True)
         _preview(folder / "preview.png", config, generator, calibration, medium)
     console.print(f"trained: {checkpoint}")
     return TrainResult(folder, checkpoint, calibration.fractions)
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _preview(path: Path, config: TrainConfig, generator: Generator, calibration: Calibration, medium: Medium) -> None:

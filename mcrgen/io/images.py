@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import struct
 import zipfile
 import zlib
@@ -116,14 +117,21 @@ def read_medium(path: Path, name: str, *, phase: int | None, phase_name: str) ->
 
 
 def write_labels(path: Path, labels: NDArray[np.uint8], voxel_size_um: float | None) -> None:
-    """Write a label image (labels spread over 0..255 in PNG and BMP so that they can be seen, as they are in TIFF and NPY)."""
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        np.save(path, labels)
-    elif suffix in TIFF_SUFFIXES:
-        tifffile.imwrite(path, labels, compression="zlib", metadata=None, **imagej_tags(labels.shape, voxel_size_um))
-    else:
-        Image.fromarray(labels * np.uint8(255 // max(1, int(labels.max())))).save(path)
+    """Write a label image, complete or not at all.
+
+    Labels are spread over 0..255 in PNG and BMP so that they can be seen, and written as they are in TIFF and NPY.
+    """
+    suffix, partial = path.suffix.lower(), path.with_name(f"{path.stem}.partial{path.suffix}")
+    try:
+        if suffix == ".npy":
+            np.save(partial, labels)
+        elif suffix in TIFF_SUFFIXES:
+            tifffile.imwrite(partial, labels, compression="zlib", metadata=None, **imagej_tags(labels.shape, voxel_size_um))
+        else:
+            Image.fromarray(labels * np.uint8(255 // max(1, int(labels.max())))).save(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def imagej_tags(shape: tuple[int, ...], voxel_size_um: float | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import yaml
 from tiny import tiny_config
 
 import mcrgen
-from mcrgen.commands.train import _derived_layers
+from mcrgen.commands.train import _build, _derived_layers
 from mcrgen.errors import InputError
 from mcrgen.io.images import Medium, read_medium
 from mcrgen.io.phases import Phases
@@ -122,6 +122,17 @@ def test_phase_fraction_is_trained_and_calibrated(image: Path, tmp_path: Path) -
     assert result.phase_fractions == pytest.approx((0.4, 0.6))
 
 
+def test_autocovariance_is_matched_where_it_is_known(image: Path, tmp_path: Path) -> None:
+    medium = read_medium(image, "x", phase=None, phase_name="y")
+    data, task = _build(tiny_config(image, tmp_path), medium)
+    assert task.covariance is not None
+    lag = 2 * 2  # twice the layers
+    for matching in task.covariance:
+        torch.testing.assert_close(matching.target, data.covariance(lag))
+    assert _build(tiny_config(image, tmp_path, "loss.covariance_weight=0"), medium)[1].covariance is None
+    assert _build(tiny_config(image, tmp_path, "data.phase_fraction=0.35"), medium)[1].covariance is None
+
+
 def test_bf16_trains(image: Path, tmp_path: Path) -> None:
     result = mcrgen.train(tiny_config(image, tmp_path / "run", "trainer.precision=bf16", "trainer.max_steps=2"))
     assert all(torch.isfinite(v).all() for v in load(result.checkpoint).values() if v.is_floating_point())
@@ -223,6 +234,7 @@ def test_derived_depth_covers_the_autocorrelation_length(image: Path) -> None:
         (["trainer.device=abacus"], r"device: expected auto, cpu, cuda or cuda:N, got 'abacus'"),
         (["trainer.precision=fp16"], r"precision: fp16 needs a CUDA device"),
         (["trainer.slab_size=5"], r"trainer\.slab_size: expected at least data\.patch_size = 7, got 5"),
+        (["loss.covariance_weight=-1"], r"loss\.covariance_weight: expected 0 \(off\) or more"),
         (["seed=-1"], r"seed: expected 0 or more, got -1"),
         (["loss.exponent=0.5"], r"loss\.exponent: expected 1 or more"),
         (["network.layers=-1"], r"network\.layers: expected 0 \(derived\) or more"),

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from mcrgen.data.control import MIN_PATTERNS, control_patterns, reachable_range
 from mcrgen.data.exemplar import Exemplar, PatternBatches
 from mcrgen.descriptors.patterns import local_patterns
+from mcrgen.descriptors.two_point import autocovariance_map, symmetrise
 from mcrgen.errors import InputError
 from mcrgen.io.phases import Phases, indicators
 
@@ -82,6 +83,14 @@ def test_controlled_batches_have_the_target_mean(two_phases: NDArray[np.uint8]) 
     data = exemplar(two_phases, phase_fraction=0.45, count=200_000)
     batch = next(iter(data.train_dataloader()))
     assert float((batch.mean() + 1) / 2) == pytest.approx(0.45, abs=2e-3)
+
+
+def test_covariance_of_the_image(two_phases: NDArray[np.uint8]) -> None:
+    image = torch.from_numpy(two_phases)[None, None].float()
+    plain, symmetric = (exemplar(two_phases, symmetric=s).covariance(4) for s in (False, True))
+    torch.testing.assert_close(plain, autocovariance_map(image, 4))
+    torch.testing.assert_close(symmetric, symmetrise(plain))
+    assert float(plain[0, 4, 4]) == pytest.approx(0.3 * 0.7)
 
 
 def test_three_phases_are_one_hot() -> None:

@@ -137,6 +137,20 @@ def test_foreign_sidecar_is_ignored(tmp_path: Path) -> None:
         assert read(tmp_path / "m.npy").voxel_size_um is None
 
 
+def test_a_failed_write_leaves_the_old_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_labels(tmp_path / "l.tif", LABELS, None)
+
+    def full(path: Path, *args: object, **kwargs: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(tifffile, "imwrite", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_labels(tmp_path / "l.tif", 1 - LABELS, None)
+    np.testing.assert_array_equal(read(tmp_path / "l.tif").labels, LABELS)
+    assert [p.name for p in tmp_path.iterdir()] == ["l.tif"]
+
+
 def test_bad_files_get_a_sentence(tmp_path: Path) -> None:
     good = tmp_path / "good.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 2, (64, 64)).astype(np.uint8) * 255).save(good)
