@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mcrgen.descriptors.bits import is_binary
+from mcrgen.descriptors.module import Descriptor
+from mcrgen.descriptors.n_point import n_point_probability
 from mcrgen.errors import InputError
 
 _CHUNK = 1 << 22
@@ -12,6 +15,8 @@ _CHUNK = 1 << 22
 
 def two_point_correlation(indicator: Tensor, max_lag: int, axis: int, *, periodic: bool = False) -> Tensor:
     """Two-point correlation S2(r) = <I(x) I(x + r e)> along one axis (Torquato, Random Heterogeneous Materials, eq. 2.24).
+
+    A 0/1 field in a finite window is counted bit by bit, anything else goes through the power spectrum in double precision.
 
     Args:
         indicator: ``(B, C, *spatial)``, any real values; differentiable in it.
@@ -29,6 +34,10 @@ def two_point_correlation(indicator: Tensor, max_lag: int, axis: int, *, periodi
     length = indicator.shape[2 + axis]
     if not 0 <= max_lag < length:
         raise InputError(f"max_lag: expected 0 to {length - 1} for an axis of {length} voxels, got {max_lag}.")
+    if not periodic and is_binary(indicator):
+        start = (0,) * (indicator.ndim - 2)
+        steps = [(*start[:axis], r, *start[axis + 1 :]) for r in range(max_lag + 1)]
+        return n_point_probability(indicator, [(start, step) for step in steps])
     lines = indicator.movedim(2 + axis, -1).flatten(2, -2)
     padded = length if periodic else length + max_lag
     power = torch.zeros(*lines.shape[:2], padded // 2 + 1, dtype=torch.float64, device=lines.device)
@@ -39,6 +48,12 @@ def two_point_correlation(indicator: Tensor, max_lag: int, axis: int, *, periodi
     pairs = torch.full((max_lag + 1,), length) if periodic else length - torch.arange(max_lag + 1)
     s2: Tensor = products / (pairs.to(products) * lines.shape[2])
     return s2
+
+
+class TwoPointCorrelation(Descriptor):
+    """:func:`two_point_correlation` with its settings."""
+
+    function = staticmethod(two_point_correlation)
 
 
 def symmetrise(maps: Tensor) -> Tensor:

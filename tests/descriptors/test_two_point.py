@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mcrgen.descriptors.two_point import autocovariance_map, symmetrise, two_point_correlation
+from mcrgen.descriptors.two_point import TwoPointCorrelation, autocovariance_map, symmetrise, two_point_correlation
 from mcrgen.errors import InputError
 
 
@@ -35,8 +35,21 @@ def test_equals_pair_counting(shape: tuple[int, ...], periodic: bool) -> None:
                 np.testing.assert_allclose(s2[b, c], expected, atol=1e-12)
 
 
+def test_grey_values_equal_pair_counting() -> None:
+    medium = torch.rand(2, 1, 5, 8, 6)
+    for axis in range(3):
+        array = np.moveaxis(medium.double().numpy(), 2 + axis, -1)
+        expected = [[brute_force(array[b, 0], r, False) for r in range(5)] for b in range(2)]
+        np.testing.assert_allclose(two_point_correlation(medium, 4, axis)[:, 0], expected, atol=1e-12)
+
+
+def test_module_equals_function() -> None:
+    medium = random_medium(1, 2, 6, 7)
+    torch.testing.assert_close(TwoPointCorrelation(max_lag=3, axis=1)(medium), two_point_correlation(medium, 3, 1))
+
+
 def test_many_lines_are_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
-    medium = random_medium(1, 1, 9, 10, 11)
+    medium = torch.rand(1, 1, 9, 10, 11)
     whole = two_point_correlation(medium, 5, 1)
     monkeypatch.setattr("mcrgen.descriptors.two_point._CHUNK", 37)
     torch.testing.assert_close(two_point_correlation(medium, 5, 1), whole)
