@@ -5,6 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mcrgen.errors import InputError, require_fraction, require_positive
+
+_CHUNK = 1 << 20
+
 
 def gravel() -> NDArray[np.uint8]:
     """Photograph of gravel, ``(512, 512)`` grey values, CC0, shipped with scikit-image."""
@@ -36,3 +40,118 @@ def gaussian_level_cut(
     ranks[np.argsort(field, axis=None)] = np.arange(field.size)
     edges = np.cumsum(fractions)[:-1] * field.size
     return np.digitize(ranks, edges).astype(np.uint8).reshape(shape)
+
+
+def overlapping_spheres(
+    shape: tuple[int, ...], radius: float, fraction: float, seed: int, *, periodic: bool = True
+) -> NDArray[np.uint8]:
+    """Boolean model: overlapping discs (2D) or spheres (3D) of one radius around Poisson points, sampled at voxel centres.
+
+    Closed forms (Torquato, Random Heterogeneous Materials, 2002, ch. 5 and 6), with rho the number of centres per unit volume
+    and v1 = pi R^2 or 4 pi R^3 / 3: the matrix has the phase fraction phi = exp(-rho v1), the two-point correlation
+    S2(r) = exp(-rho v2(r)), and the lineal path function L(z) = phi^(1 + 2 z / (pi R)) in 2D, phi^(1 + 3 z / (4 R)) in 3D.
+    The volume v2 of the union of two discs or spheres r apart is 2 v1 from r = 2 R on, and before that
+    2 v1 - 2 R^2 arccos(r / (2 R)) + (r / 2) sqrt(4 R^2 - r^2) in 2D and v1 (1 + 3 r / (4 R) - r^3 / (16 R^3)) in 3D.
+    Fraction and S2 hold on the voxels as they are, but for sampling noise; L is that of the continuous medium, and voxels miss
+    what reaches a line only between two of them.
+
+    Args:
+        shape: 2D or 3D size in voxels.
+        radius: radius R in voxels.
+        fraction: expected fraction 1 - phi of the spheres; sets rho = -ln(phi) / v1.
+        seed: seed of the centres.
+        periodic: the medium repeats itself; otherwise spheres centred outside reach into it.
+
+    Returns:
+        Labels of the given shape: 0 the matrix, 1 the spheres.
+
+    Raises:
+        InputError: the shape is neither 2D nor 3D, the radius not positive, or the fraction not between 0 and 1.
+    """
+    _require_dimensions(shape)
+    require_positive("radius", radius)
+    require_fraction("fraction", fraction)
+    size = np.array(shape)
+    margin = 0.0 if periodic else radius
+    density = -np.log1p(-fraction) / (np.pi * radius**2 if len(shape) == 2 else 4 / 3 * np.pi * radius**3)
+    generator = np.random.default_rng(seed)
+    count = generator.poisson(density * np.prod(size + 2 * margin))
+    # Voxel centres lie on the integers, so that the window begins half a voxel before the first.
+    centres = generator.uniform(-margin - 0.5, size + margin - 0.5, (count, len(shape)))
+    labels = np.zeros(shape, np.uint8)
+    for part in np.array_split(centres, 1 + count * int(2 * radius + 2) ** len(shape) // _CHUNK):
+        voxels = _voxels_within(part, radius)
+        inside = np.ones(len(voxels), np.bool_) if periodic else ((voxels >= 0) & (voxels < size)).all(axis=1)
+        labels[tuple((voxels[inside] % size).T)] = 1
+    return labels
+
+
+def checkerboard(shape: tuple[int, ...], edge: int) -> NDArray[np.uint8]:
+    """Squares (2D) or cubes (3D) of alternating phase.
+
+    Along an axis the periodic two-point correlation of either phase is S2(r) = |1 - (r mod 2a) / a| / 2 with a the edge, if
+    every axis of the shape is a multiple of 2a.
+
+    Args:
+        shape: 2D or 3D size in voxels.
+        edge: edge a of a square or cube in voxels.
+
+    Returns:
+        Labels 0 and 1 of the given shape, 0 at the origin.
+
+    Raises:
+        InputError: the shape is neither 2D nor 3D, or the edge is not positive.
+    """
+    _require_dimensions(shape)
+    require_positive("edge", edge)
+    cells = sum(index // edge for index in np.indices(shape, sparse=True))
+    return np.asarray(cells % 2, np.uint8)
+
+
+def stripes(shape: tuple[int, ...], period: int, width: int, axis: int) -> NDArray[np.uint8]:
+    """Stripes (2D) or layers (3D) of phase 1 normal to one axis.
+
+    If the axis is a multiple of the period p long, the fraction of phase 1 is w / p and its periodic two-point correlation
+    along the axis is S2(r) = (max(0, w - d) + max(0, w - p + d)) / p with d = r mod p and w the width; along the other axes it
+    is w / p at every lag.
+
+    Args:
+        shape: 2D or 3D size in voxels.
+        period: distance p from one stripe to the next in voxels.
+        width: width w of a stripe in voxels, below the period.
+        axis: axis that the stripes are normal to.
+
+    Returns:
+        Labels 0 and 1 of the given shape; a stripe begins at the origin.
+
+    Raises:
+        InputError: the shape is neither 2D nor 3D or has no such axis, or the width is not between 0 and the period.
+    """
+    _require_dimensions(shape)
+    if not 0 <= axis < len(shape):
+        raise InputError(f"axis: expected 0 to {len(shape) - 1} for the shape {shape}, got {axis}.")
+    if not 0 < width < period:
+        raise InputError(f"width: expected 1 to {period - 1} voxels, less than the period, got {width}.")
+    across = np.arange(shape[axis]) % period < width
+    labels = np.zeros(shape, np.uint8)
+    np.moveaxis(labels, axis, -1)[...] = across
+    return labels
+
+
+def _require_dimensions(shape: tuple[int, ...]) -> None:
+    """Raise unless the shape is that of a slice or a volume."""
+    if len(shape) not in (2, 3) or min(shape) < 1:
+        raise InputError(f"shape: expected two or three positive sizes, got {shape}.")
+
+
+def _voxels_within(centres: NDArray[np.float64], radius: float) -> NDArray[np.int64]:
+    """Whole coordinates, one row per voxel, within a radius of any of the centres; in and out of the window."""
+    n, dims = centres.shape
+    first = np.ceil(centres - radius).astype(np.int64)
+    steps = np.arange(int(2 * radius) + 1)
+    squares = np.square(first[..., None] + steps - centres[..., None])
+    distances = squares[:, 0].reshape(n, -1, *[1] * (dims - 1))
+    for axis in range(1, dims):
+        distances = distances + squares[:, axis].reshape(n, *[1] * axis, -1, *[1] * (dims - 1 - axis))
+    which, *offsets = np.nonzero(distances <= radius**2)
+    return first[which] + np.stack(offsets, axis=1)

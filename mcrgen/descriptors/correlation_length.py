@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from mcrgen.descriptors.scaled_autocovariance import scaled_autocovariance
+
 DECAY = 0.05
 
 
@@ -16,7 +18,10 @@ def autocorrelation_length(s2: Tensor, fraction: float) -> int:
 
     Returns:
         Lag in voxels; the last lag if the curve never falls that far.
+
+    Raises:
+        InputError: ``fraction`` is not strictly between 0 and 1.
     """
-    scaled = (s2 - fraction**2) / (fraction - fraction**2)
+    scaled = scaled_autocovariance(s2, fraction, 2)
     below = (scaled <= DECAY).nonzero()
     return int(below[0]) if len(below) else len(s2) - 1
