@@ -84,10 +84,21 @@ def read_raster(path: Path, name: str, *, photograph: bool = False) -> Raster:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"{name}: expected a file of type {', '.join(SUFFIXES)}, got '{path}'.")
-    try:
+    with damage_told(path, name):
         if suffix in TIFF_SUFFIXES:
             return _read_tiff(path, name, photograph=photograph)
         return _read_numpy(path, name) if suffix in NUMPY_SUFFIXES else _read_photo(path, photograph=photograph)
+
+
+@contextmanager
+def damage_told(path: Path, name: str) -> Iterator[None]:
+    """Turn whatever the libraries raise at a damaged file into one sentence.
+
+    Raises:
+        InputError: the file could not be read.
+    """
+    try:
+        yield
     except InputError:
         raise
     except _UNREADABLE as error:
@@ -199,13 +210,13 @@ def _sidecar_voxel_size(path: Path) -> float | None:
 
 
 def _read_tiff(path: Path, name: str, *, photograph: bool) -> Raster:
-    with _strict_tifffile(), tifffile.TiffFile(path) as tif:
+    with strict_tifffile(), tifffile.TiffFile(path) as tif:
         series = list(tif.series)
         if len({(s.shape, s.dtype) for s in series}) > 1:
             shapes = ", ".join(str(s.shape) for s in series)
             raise InputError(f"{name}: expected one image or stack in '{path}', found images of {shapes}; save one of them.")
         array = series[0].asarray() if len(series) == 1 else np.stack([s.asarray() for s in series])
-        voxel_size_um = _tiff_voxel_size(tif)
+        voxel_size_um = tiff_voxel_size(tif)
         negative = photograph and tif.pages.first.photometric == tifffile.PHOTOMETRIC.MINISWHITE
         axes = series[0].axes
     if "S" in axes and len(series) == 1:
@@ -216,7 +227,7 @@ def _read_tiff(path: Path, name: str, *, photograph: bool) -> Raster:
 
 
 @contextmanager
-def _strict_tifffile() -> Iterator[None]:
+def strict_tifffile() -> Iterator[None]:
     """Raise what tifffile only logs: a damaged stack must not pass as a smaller one."""
     complaints: list[str] = []
 
@@ -236,7 +247,7 @@ def _strict_tifffile() -> Iterator[None]:
         raise ValueError(complaints[0])
 
 
-def _tiff_voxel_size(tif: tifffile.TiffFile) -> float | None:
+def tiff_voxel_size(tif: tifffile.TiffFile) -> float | None:
     """Voxel size from ImageJ, OME or centimetre resolution tags.
 
     Inches are the resolution of a print or a screen and are not read as a voxel size.

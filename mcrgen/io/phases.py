@@ -48,25 +48,46 @@ def to_labels(array: NDArray[np.generic], name: str) -> tuple[NDArray[np.uint8],
     Raises:
         InputError: NaN or infinite values, a grey image, or a single phase.
     """
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
-            raise InputError(f"{name}: expected labels, found NaN or infinite values; mask or fill them first.")
-    elif array.dtype.kind not in "iub":
+    values, _ = distinct_values(array, name)
+    check_phase_count(values, name)
+    return index_of(array, values), tuple(int(v) for v in values)
+
+
+def distinct_values(array: NDArray[np.generic], name: str) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
+    """Distinct values of (a part of) a medium in ascending order, and how often each occurs.
+
+    Raises:
+        InputError: NaN or infinite values, another type than integers, booleans and floats, or no value at all.
+    """
+    if array.dtype.kind not in "iubf":
         raise InputError(f"{name}: expected integer or boolean labels, got the data type {array.dtype}.")
     if array.size == 0:
         raise InputError(f"{name}: expected an image, got an array without a pixel of shape {array.shape}.")
-    values = np.unique(array)
-    if len(values) > MAX_PHASES or (array.dtype.kind == "f" and (values != np.rint(values)).any()):
+    if array.dtype == np.uint8:
+        counts = np.bincount(array.ravel(), minlength=256)
+        present = np.flatnonzero(counts)
+        return present.astype(np.uint8), counts[present]
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"{name}: expected labels, found NaN or infinite values; mask or fill them first.")
+    return np.unique(array, return_counts=True)
+
+
+def check_phase_count(values: NDArray[np.generic], name: str) -> None:
+    """Raise unless distinct values can be the labels of 2 to 16 phases.
+
+    Raises:
+        InputError: a grey image, or a single phase.
+    """
+    if len(values) > MAX_PHASES or (values.dtype.kind == "f" and (values != np.rint(values)).any()):
         raise InputError(
             f"{name}: expected labels of at most {MAX_PHASES} phases, found {len(values)} distinct grey values; "
             "run `mcrgen segment` on it first."
         )
     if len(values) < 2:
         raise InputError(f"{name}: expected at least two phases, found only the value {values[0]:g}.")
-    return _index(array, values), tuple(int(v) for v in values)
 
 
-def _index(array: NDArray[np.generic], values: NDArray[np.generic]) -> NDArray[np.uint8]:
+def index_of(array: NDArray[np.generic], values: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Position of each element among the sorted values; a table does it for bytes, without a wide temporary."""
     if array.dtype == np.uint8:
         table = np.zeros(256, dtype=np.uint8)
