@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
+from mcrgen.callbacks._images import log_image
+from mcrgen.callbacks._interval import Interval
 from mcrgen.plotting.slices import plot_slices
 
 
@@ -30,14 +31,17 @@ class SampleImages(Callback):
         """
         self.folder = folder
         self.reference = reference
-        self.every = every
+        self._interval = Interval(every)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from here."""
+        self._interval.start(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Draw when it is time."""
-        step = trainer.global_step
-        if step % self.every and step != trainer.max_steps:
+        if not self._interval.due(trainer):
             return
         latest: list[Tensor] = pl_module.latest_slices  # type: ignore[assignment]
         slices = [s[0].float().cpu().numpy() for s in latest]
@@ -45,11 +49,9 @@ class SampleImages(Callback):
             f"normal to {axis}": _grey((s + 1) / 2) for axis, s in zip("zyx", slices, strict=True)
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"step_{step:06d}.png"
-        plot_slices(path, panels, title=f"step {step}")
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("slices", [str(path)], step=step)
+        path = self.folder / f"step_{trainer.global_step:06d}.png"
+        plot_slices(path, panels, title=f"step {trainer.global_step}")
+        log_image(trainer, "slices", path)
 
 
 def _grey(channels: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -31,8 +31,12 @@ class _Rate(ProgressColumn):
         return Text("" if speed is None else f"{speed:.3g} {task.fields.get('unit', 'step')}/s", style="cyan")
 
 
-def progress_bar() -> Progress:
-    """A progress bar with rate (in units of field ``unit``), elapsed time, ETA and a free status text (field ``status``)."""
+def progress_bar(*, transient: bool = False) -> Progress:
+    """A progress bar with rate (in units of field ``unit``), elapsed time, ETA and a free status text (field ``status``).
+
+    Args:
+        transient: leave nothing on the terminal when it is done.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -43,13 +47,14 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}"),
         console=console,
+        transient=transient,
         refresh_per_second=2,  # drawing takes time from a network that uses every core
     )
 
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Silence what Lightning says about choices made on purpose here; errors still pass."""
+    """Silence what Lightning says about choices made on purpose here; other warnings are a yellow line, errors still pass."""
     import pytorch_lightning  # noqa: F401  (its import sets the levels that are changed here)
 
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "wandb")]
@@ -60,6 +65,9 @@ def quiet_libraries() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*(treespec|LeafSpec|pytree).*")
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*Using ModelCheckpoint with manual optimization.*")
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
+            warnings.showwarning = lambda message, *where, **options: console.print(f"warning: {message}", style="yellow")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

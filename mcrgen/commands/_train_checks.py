@@ -7,15 +7,24 @@ from typing import TYPE_CHECKING
 
 from mcrgen import config as configuration
 from mcrgen.commands._console import console
-from mcrgen.commands._train_config import TrainConfig
-from mcrgen.errors import InputError, require_fraction, require_free, require_positive, require_seed, require_writable
+from mcrgen.commands._train_config import LAST, MonitorConfig, TrainConfig
+from mcrgen.errors import (
+    InputError,
+    near_name,
+    require_fraction,
+    require_free,
+    require_positive,
+    require_seed,
+    require_writable,
+)
 
 if TYPE_CHECKING:
     from mcrgen.io.images import Medium
 
+_SMALLEST_SAMPLE = 8
 _FREE_ON_RESUME = (
     "resume", "overwrite", "output", "data.image", "logging.", "calibration.", "trainer.device", "trainer.checkpoint_every",
-    "trainer.preview_every", "trainer.log_every",
+    "trainer.preview_every", "trainer.log_every", "monitor.every",
 )  # fmt: skip
 
 
@@ -30,7 +39,7 @@ def check_numbers(config: TrainConfig) -> None:
                  "optimizer.learning_rate", "optimizer.final_learning_rate", "trainer.max_steps", "trainer.checkpoint_every",
                  "trainer.preview_every", "trainer.log_every", "calibration.batchnorm_blocks",
                  "calibration.batchnorm_block_size", "calibration.threshold_blocks",
-                 "calibration.threshold_block_size"):  # fmt: skip
+                 "calibration.threshold_block_size", "monitor.max_lag"):  # fmt: skip
         section, key = name.split(".")
         require_positive(name, getattr(getattr(config, section), key))
     if config.network.layers < 0:
@@ -43,10 +52,27 @@ def check_numbers(config: TrainConfig) -> None:
         raise InputError(
             f"trainer.slab_size: expected at least data.patch_size = {config.data.patch_size}, got {config.trainer.slab_size}."
         )
+    _check_monitor(config.monitor)
     if config.data.voxel_size_um is not None:
         require_positive("data.voxel_size_um", config.data.voxel_size_um)
     if config.data.phase_fraction is not None:
         require_fraction("data.phase_fraction", config.data.phase_fraction)
+
+
+def _check_monitor(monitor: MonitorConfig) -> None:
+    from mcrgen.callbacks.metrics import ERRORS
+
+    if monitor.every < 0:
+        raise InputError(f"monitor.every: expected 0 (off) or more, got {monitor.every}.")
+    if monitor.samples < 2:
+        raise InputError(f"monitor.samples: expected 2 or more, to see how they scatter, got {monitor.samples}.")
+    if monitor.sample_size < _SMALLEST_SAMPLE:
+        raise InputError(f"monitor.sample_size: expected {_SMALLEST_SAMPLE} or more, got {monitor.sample_size}.")
+    known = (*ERRORS, LAST)
+    if monitor.select not in known:
+        raise InputError(
+            f"monitor.select: expected one of {', '.join(known)}, got '{monitor.select}'{near_name(monitor.select, known)}."
+        )
 
 
 def check_exemplar(config: TrainConfig, medium: Medium) -> None:

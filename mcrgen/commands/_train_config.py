@@ -8,6 +8,9 @@ from pathlib import Path
 
 from mcrgen.commands._hardware import Precision
 
+LAST = "last"
+"""The value of ``monitor.select`` that takes the last step."""
+
 
 class WandbMode(StrEnum):
     """Where Weights & Biases keeps the run."""
@@ -104,6 +107,23 @@ class CalibrationConfig:
 
 
 @dataclass(kw_only=True)
+class MonitorConfig:
+    """Descriptors of samples against the exemplar's, while training; and which step becomes the model."""
+
+    every: int = 100
+    """Steps between two looks; 0: none, and the last step is taken."""
+    samples: int = 4
+    """Cubes that are measured."""
+    sample_size: int = 48
+    """Their edge length, in voxels."""
+    max_lag: int = 32
+    """Largest lag of the curves, in voxels, as far as it fits into the samples and half the image's shorter edge."""
+    select: str = "s2_mse"
+    """The model is the step with the least of this error (s2_mse, f2_mse, f3h_mse, f3v_mse, f4_mse, f6_mse, lineal_path_mse,
+    phase_fraction_error), or the last one (last; also where a phase fraction is set: the image is no measure of it)."""
+
+
+@dataclass(kw_only=True)
 class LoggingConfig:
     """Where the run is recorded, beside its CSV."""
 
@@ -122,6 +142,7 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     output: Path | None = None

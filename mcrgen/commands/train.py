@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,21 +11,28 @@ from mcrgen import config as configuration
 from mcrgen.commands._console import console, progress_bar, quiet_libraries
 from mcrgen.commands._hardware import Precision, resolve_device, resolve_precision, torch_dtype
 from mcrgen.commands._train_checks import check_exemplar, check_numbers, find_resume_point
-from mcrgen.commands._train_config import TrainConfig, WandbMode
+from mcrgen.commands._train_config import LAST, TrainConfig, WandbMode
 from mcrgen.errors import InputError, StoppedError
 
 if TYPE_CHECKING:
     import torch
-    from pytorch_lightning import Trainer
+    from pytorch_lightning import Callback, Trainer
     from pytorch_lightning.loggers import Logger
+    from torch import Tensor
 
+    from mcrgen.callbacks.best_checkpoint import BestCheckpoint
+    from mcrgen.callbacks.descriptor_monitor import DescriptorMonitor
     from mcrgen.data.exemplar import Exemplar
+    from mcrgen.descriptors.measure import Measurement
     from mcrgen.generation.calibration import Calibration
     from mcrgen.generation.generator import Generator
     from mcrgen.io.images import Medium
     from mcrgen.tasks.swnn import SWNNTask
 
-PRODUCTS = ("model.ckpt", "last.ckpt", "config.yaml", "provenance.json", "preview.png", "previews", "log", "wandb")
+PRODUCTS = (
+    "model.ckpt", "best.ckpt", "last.ckpt", "config.yaml", "provenance.json", "preview.png", "previews", "monitor", "log",
+    "wandb",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ def run(config: TrainConfig) -> TrainResult:
         _prepare_folder(config, folder, keep=resume_from is not None)
         task.record = _record(config, medium)
         try:
-            _fit(config, folder, resume_from, data, task, device, precision)
+            task.record["selected"] = _fit(config, folder, resume_from, data, task, medium, device, precision)
             return _finish(config, folder, task, medium, device)
         except (KeyboardInterrupt, SystemExit) as interrupt:  # Lightning turns a second Ctrl-C into SystemExit
             raise _stopped(folder, "stopped") from interrupt
@@ -132,24 +140,29 @@ def _derived_layers(medium: Medium) -> int:
     """
     import torch
 
-    from mcrgen.descriptors.compare import common_lags, measure
     from mcrgen.descriptors.correlation_length import autocorrelation_length
 
-    lag, _ = common_lags(medium.labels.shape)
-    measured = measure(medium.labels == medium.phases.phase, lag, 0)
-    length = autocorrelation_length(torch.from_numpy(measured.s2_mean), measured.fraction)
+    measured = _measured(medium)
+    length = autocorrelation_length(torch.from_numpy(measured.curves["s2"].mean), measured.fraction)
     return max(2, -(-length // 2))
+
+
+def _measured(medium: Medium) -> Measurement:
+    """Phase fraction, surface and S2 of the exemplar."""
+    from mcrgen.descriptors.compare import common_lags
+    from mcrgen.descriptors.measure import measure
+
+    max_lag, _ = common_lags(medium.labels.shape)
+    return measure(medium.labels == medium.phases.phase, max_lag=max_lag, curves=("s2",))
 
 
 def _record(config: TrainConfig, medium: Medium) -> dict[str, Any]:
     """What the checkpoint tells of the run beside its weights."""
-    from mcrgen.descriptors.compare import common_lags, measure
     from mcrgen.io.checkpoints import FORMAT
     from mcrgen.io.phases import phase_fractions
     from mcrgen.io.provenance import sha256, versions
 
-    s2_lag, _ = common_lags(medium.labels.shape)
-    measured = measure(medium.labels == medium.phases.phase, s2_lag, 0)
+    measured = _measured(medium)
     return {
         "format": FORMAT,
         "config": configuration.to_plain(config),
@@ -158,8 +171,8 @@ def _record(config: TrainConfig, medium: Medium) -> dict[str, Any]:
         "exemplar": {"path": str(config.data.image), "sha256": sha256(config.data.image), "shape": list(medium.labels.shape)},
         "reference": {
             "phase_fractions": phase_fractions(medium.labels, medium.phases.count).tolist(),
-            "s2": measured.s2_mean.tolist(),
-            "specific_surface": measured.surface,
+            "s2": measured.curves["s2"].mean.tolist(),
+            "specific_surface": measured.specific_surface,
         },
         "versions": versions(),
     }
@@ -171,20 +184,22 @@ def _fit(
     resume_from: Path | None,
     data: Exemplar,
     task: SWNNTask,
+    medium: Medium,
     device: torch.device,
     precision: Precision,
-) -> None:
+) -> dict[str, Any]:
+    """Train, and leave the weights of the selected step in the task; which one it was is returned."""
     from mcrgen.callbacks.progress import TrainingProgress
     from mcrgen.callbacks.resumable import Resumable
     from mcrgen.callbacks.sample_images import SampleImages
     from mcrgen.commands._wandb import close
 
+    monitor, best = _monitor(config, folder, medium), _best(config, folder)
+    resumable = Resumable(folder / "last.ckpt", every=config.trainer.checkpoint_every)
     with progress_bar() as progress:
-        resumable = Resumable(folder / "last.ckpt", every=config.trainer.checkpoint_every)
         previews = SampleImages(folder / "previews", data.image, every=config.trainer.preview_every)
-        trainer = _trainer(
-            config, _loggers(config, folder), [TrainingProgress(progress, "train/loss"), previews, resumable], device, precision
-        )
+        callbacks = [TrainingProgress(progress, "train/loss"), previews, monitor, best, resumable]
+        trainer = _trainer(config, _loggers(config, folder), [c for c in callbacks if c is not None], device, precision)
         try:
             trainer.fit(task, data, ckpt_path=resume_from, weights_only=True)
         finally:
@@ -192,6 +207,77 @@ def _fit(
                 close()
     if resumable.stopped and trainer.global_step < config.trainer.max_steps:
         raise _stopped(folder, f"stopped at step {trainer.global_step} of {config.trainer.max_steps}")
+    _check_finite(config, task)
+    return _select(config, task, best)
+
+
+def _monitor(config: TrainConfig, folder: Path, medium: Medium) -> DescriptorMonitor | None:
+    from mcrgen.callbacks.descriptor_monitor import DescriptorMonitor
+    from mcrgen.callbacks.reference import Reference
+
+    settings, phases = config.monitor, medium.phases
+    if settings.every == 0:
+        return None
+    reference = Reference.measure(medium.labels == phases.phase, size=settings.sample_size, max_lag=settings.max_lag)
+    return DescriptorMonitor(
+        folder / "monitor",
+        replace(reference, fraction=config.data.phase_fraction or reference.fraction),
+        _classifier(medium),
+        phase=phases.phase,
+        every=settings.every,
+        samples=settings.samples,
+        size=settings.sample_size,
+    )
+
+
+def _classifier(medium: Medium) -> Callable[[Tensor], Tensor]:
+    """From scores of several samples to where the phase of interest is, all phase fractions being the exemplar's."""
+    from mcrgen.generation.calibration import classify, solve_bias
+    from mcrgen.io.phases import phase_fractions
+
+    phase, count = medium.phases.phase, medium.phases.count
+    fractions = phase_fractions(medium.labels, count).tolist()
+    targets = fractions if count > 2 else [fractions[phase]]
+
+    def classified(scores: Tensor) -> Tensor:
+        flat = scores.cpu().transpose(0, 1).flatten(1)
+        labels = classify(flat[:, None, None], solve_bias(flat.numpy(), targets), phase)
+        return (labels == phase).reshape(len(scores), *scores.shape[2:])
+
+    return classified
+
+
+def _best(config: TrainConfig, folder: Path) -> BestCheckpoint | None:
+    """Keeps the step to take as the model; None if that is the last."""
+    from mcrgen.callbacks.best_checkpoint import BestCheckpoint
+    from mcrgen.callbacks.metrics import PREFIX
+
+    if config.monitor.every == 0 or config.monitor.select == LAST or config.data.phase_fraction is not None:
+        return None
+    return BestCheckpoint(folder / "best.ckpt", PREFIX + config.monitor.select)
+
+
+def _check_finite(config: TrainConfig, task: SWNNTask) -> None:
+    import torch
+
+    if not all(torch.isfinite(p).all() for p in task.network.parameters()):
+        raise InputError(
+            f"optimizer.learning_rate: training diverged to NaN at {config.optimizer.learning_rate}; try a smaller one."
+        )
+
+
+def _select(config: TrainConfig, task: SWNNTask, best: BestCheckpoint | None) -> dict[str, Any]:
+    """Put the weights of the selected step into the task and say which one it is."""
+    from mcrgen.io.checkpoints import read_checkpoint
+
+    steps = config.trainer.max_steps
+    if best is None or best.best_model_score is None:
+        return {"step": steps, "metric": LAST, "value": None}
+    checkpoint = read_checkpoint(Path(best.path), "resume")
+    task.load_state_dict(checkpoint["state_dict"])
+    step, metric, value = checkpoint["global_step"], config.monitor.select, float(best.best_model_score)
+    console.print(f"selected: step {step} of {steps}, {metric} {value:.3g}")
+    return {"step": step, "metric": metric, "value": value}
 
 
 def _stopped(folder: Path, what: str) -> StoppedError:
@@ -200,9 +286,11 @@ def _stopped(folder: Path, what: str) -> StoppedError:
 
 
 def _trainer(
-    config: TrainConfig, loggers: list[Logger], callbacks: list[Any], device: torch.device, precision: Precision
+    config: TrainConfig, loggers: list[Logger], callbacks: list[Callback], device: torch.device, precision: Precision
 ) -> Trainer:
     from pytorch_lightning import Trainer
+
+    from mcrgen.callbacks.checkpoint_io import AtomicCheckpointIO
 
     plugin = {Precision.fp32: "32-true", Precision.bf16: "bf16-mixed", Precision.fp16: "16-mixed"}[precision]
     return Trainer(
@@ -213,8 +301,8 @@ def _trainer(
         max_epochs=-1,
         logger=loggers,
         callbacks=callbacks,
+        plugins=AtomicCheckpointIO(),
         log_every_n_steps=config.trainer.log_every,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
@@ -234,9 +322,6 @@ def _loggers(config: TrainConfig, folder: Path) -> list[Logger]:
 
 def _finish(config: TrainConfig, folder: Path, task: SWNNTask, medium: Medium, device: torch.device) -> TrainResult:
     """Calibrate the trained network on full volumes and save it with a preview."""
-    import torch
-
-    from mcrgen.callbacks.resumable import save_atomically
     from mcrgen.generation.calibration import calibrate, reestimate_batchnorm, rescale_fractions
     from mcrgen.generation.generator import Generator
 
@@ -247,10 +332,6 @@ def _finish(config: TrainConfig, folder: Path, task: SWNNTask, medium: Medium, d
         fractions = rescale_fractions(fractions, medium.phases.phase, config.data.phase_fraction)
     with console.status("calibrating on full volumes"):
         network = task.network.to(device)
-        if not all(torch.isfinite(p).all() for p in network.parameters()):
-            raise InputError(
-                f"optimizer.learning_rate: training diverged to NaN at {config.optimizer.learning_rate}; try a smaller one."
-            )
         reestimate_batchnorm(
             network, network.halo, network.noise_channels, settings.batchnorm_blocks, settings.batchnorm_block_size
         )
@@ -264,7 +345,7 @@ def _finish(config: TrainConfig, folder: Path, task: SWNNTask, medium: Medium, d
             block_size=settings.threshold_block_size,
         )
         task.record["calibration"] = configuration.to_plain(calibration)
-        save_atomically(task.trainer, checkpoint, weights_only=True)
+        task.trainer.save_checkpoint(checkpoint, weights_only=True)
         _preview(folder / "preview.png", config, generator, calibration, medium)
     console.print(f"trained: {checkpoint}")
     return TrainResult(folder, checkpoint, calibration.fractions)

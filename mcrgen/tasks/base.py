@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from pytorch_lightning import LightningModule
+from torch import Tensor
 
 CHECKPOINT_KEY = "mcrgen"
 
@@ -38,6 +39,23 @@ class Task(LightningModule):
 
     def configure_metrics(self) -> None:
         """Build the metrics; none by default."""
+
+    def sample(self, count: int, size: int, seed: int) -> Tensor:
+        """Draw independent samples as the finished model would make them; nothing of the training's state is touched.
+
+        Callbacks judge and show a model in training by this hook: without gradients, in the precision of training, leaving
+        weights, buffers, modes and every random state as they were.
+
+        Args:
+            count: number of samples.
+            size: edge length of each in voxels.
+            seed: any integer; equal seeds give equal samples of equal weights.
+
+        Returns:
+            Scores ``(count, C, *spatial)`` float32: with one channel the phase of interest is where the score exceeds 0, with
+            C >= 3 the largest score decides the phase.
+        """
+        raise NotImplementedError
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add :attr:`record` to the checkpoint."""

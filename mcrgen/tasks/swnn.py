@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import ClassVar
 
 import torch
@@ -155,7 +157,40 @@ class SWNNTask(Task):
         scores = self.network(noise.permute(0, 4, 1, 2, 3), axes)
         return torch.tanh(scores.squeeze(2 if first else 4).float())
 
+    @torch.no_grad()
+    def sample(self, count: int, size: int, seed: int) -> Tensor:
+        """Scores ``(count, C, size, size, size)`` of independent cubes; see :meth:`Task.sample`.
+
+        Batch normalisation uses the statistics of the cubes themselves, as one batch: the averages kept in training belong to
+        thin slabs and to older weights, and the finished model does not use them either.
+        """
+        edge = size + 2 * self.network.halo
+        generator = torch.Generator(self.device).manual_seed(seed)
+        noise = torch.randn(count, edge, edge, edge, self.network.noise_channels, generator=generator, device=self.device)
+        with _own_statistics(self.network), self._training_precision():
+            scores: Tensor = self.network(noise.permute(0, 4, 1, 2, 3))
+        return scores.float()
+
+    def _training_precision(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._trainer is None else self.trainer.precision_plugin.train_step_context()
+
     def _generator(self, normal: int) -> torch.Generator:
         """Random state of one slab: a function of seed, step and normal."""
         mixed = ((self.hparams["seed"] * 1_000_003 + self.global_step) * 3 + normal) % 2**63
         return torch.Generator(self.device).manual_seed(mixed)
+
+
+@contextmanager
+def _own_statistics(network: nn.Module) -> Iterator[None]:
+    """Let batch normalisation use the statistics of its input and keep no trace of them."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm3d)]
+    was_training = network.training
+    network.train()
+    for m in norms:
+        m.track_running_stats = False
+    try:
+        yield
+    finally:
+        for m in norms:
+            m.track_running_stats = True
+        network.train(was_training)

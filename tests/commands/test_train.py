@@ -4,10 +4,13 @@ import csv
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +30,17 @@ def load(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
+def selected(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = torch.load(path, weights_only=True)["mcrgen"]["selected"]
+    return found
+
+
+def log(folder: Path, column: str) -> dict[int, float]:
+    """Step -> value of the rows of the CSV that have one."""
+    rows = csv.DictReader((folder / "log/version_0/metrics.csv").read_text().splitlines())
+    return {int(r["step"]): float(r[column]) for r in rows if r[column]}
+
+
 def assert_same_model(a: Path, b: Path) -> None:
     first, second = load(a), load(b)
     assert first.keys() == second.keys()
@@ -39,12 +53,12 @@ def test_run_folder(image: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert result.checkpoint == folder / "model.ckpt"
     assert {p.name for p in folder.iterdir()} == {
-        "model.ckpt", "last.ckpt", "config.yaml", "provenance.json", "preview.png", "previews", "log"
+        "model.ckpt", "best.ckpt", "last.ckpt", "config.yaml", "provenance.json", "preview.png", "previews", "monitor", "log"
     }  # fmt: skip
     assert sorted(p.name for p in (folder / "previews").iterdir()) == ["step_000004.png", "step_000006.png"]
-    rows = list(csv.DictReader((folder / "log/version_0/metrics.csv").read_text().splitlines()))
-    assert len(rows) == 6
-    assert all(float(r["train/loss"]) > 0 for r in rows)
+    losses = log(folder, "train/loss")
+    assert len(losses) == 6
+    assert all(loss > 0 for loss in losses.values())
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["network"]["channels"] == 4
     assert config["output"] == str(folder)
@@ -66,9 +80,120 @@ def test_wandb_run_is_offline_without_an_account(
     assert runs[0].stat().st_size > 0
 
 
-@pytest.mark.parametrize("stop_at", [2, 4])
+def history(path: Path) -> Iterator[dict[str, Any]]:
+    """What was logged in a Weights & Biases run, from its file: a LevelDB log of protocol buffers after seven bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, position, content, block, whole, last = path.read_bytes(), 7, b"", 32768, 1, 4
+    while position + 7 <= len(data):
+        if block - position % block < 7:
+            position += block - position % block
+            continue
+        length, kind = struct.unpack("<HB", data[position + 4 : position + 7])
+        content += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (whole, last):
+            record = Record()
+            record.ParseFromString(content)
+            content = b""
+            if record.WhichOneof("record_type") == "history":
+                yield {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+
+
+def test_wandb_run_holds_monitor_scalars_and_figures(image: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    mcrgen.train(tiny_config(image, folder, "logging.wandb=offline", "monitor.every=2", "trainer.max_steps=3"))
+    (run,) = (folder / "wandb").glob("offline-run-*/*.wandb")
+    rows = list(history(run))
+    recorded = {r["trainer/global_step"]: r["monitor/s2_mse"] for r in rows if "monitor/s2_mse" in r}
+    assert recorded == pytest.approx(log(folder, "monitor/s2_mse"))
+    assert sorted(recorded) == [2, 3]
+    for key, drawn in (("monitor/curves", "monitor/step_000003.png"), ("slices", "previews/step_000003.png")):
+        *_, name = (r[f"{key}/filenames"][0] for r in rows if f"{key}/filenames" in r)
+        assert (run.parent / "files" / name).read_bytes() == (folder / drawn).read_bytes()
+    (table,) = [r["monitor/table/path"] for r in rows if r.get("trainer/global_step") == 3 and "monitor/table/path" in r]
+    content = json.loads((run.parent / "files" / table).read_text())
+    written = list(csv.reader((folder / "monitor/step_000003.csv").read_text().splitlines()))
+    assert content["columns"] == written[0]
+    assert [[str(v) for v in row[:3]] for row in content["data"]] == [row[:3] for row in written[1:]]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_monitoring_leaves_training_alone(image: Path, tmp_path: Path, precision: str) -> None:
+    options = (f"trainer.precision={precision}", "monitor.select=last")
+    watched = mcrgen.train(tiny_config(image, tmp_path / "watched", "monitor.every=1", *options))
+    alone = mcrgen.train(tiny_config(image, tmp_path / "alone", "monitor.every=0", *options))
+    assert len(log(tmp_path / "watched", "monitor/s2_mse")) == 6
+    assert not (tmp_path / "alone/monitor").exists()
+    assert_same_model(alone.checkpoint, watched.checkpoint)
+    assert_same_model(tmp_path / "alone/last.ckpt", tmp_path / "watched/last.ckpt")
+    assert selected(watched.checkpoint) == {"step": 6, "metric": "last", "value": None}
+
+
+@pytest.mark.parametrize("metric", ["s2_mse", "phase_fraction_error"])
+def test_the_model_is_the_step_of_the_smallest_error(
+    image: Path, tmp_path: Path, metric: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    result = mcrgen.train(tiny_config(image, folder, "monitor.every=1", f"monitor.select={metric}"))
+    errors = log(folder, f"monitor/{metric}")
+    step = min(errors, key=lambda s: errors[s])
+    assert sorted(errors) == [1, 2, 3, 4, 5, 6]
+    assert selected(result.checkpoint) == {"step": step, "metric": metric, "value": pytest.approx(errors[step])}
+    assert f"selected: step {step} of 6, {metric}" in capsys.readouterr().out
+    best = torch.load(folder / "best.ckpt", weights_only=True)
+    assert best["global_step"] == step
+    for name, value in load(result.checkpoint).items():
+        if "running" not in name and "num_batches" not in name:  # these are estimated anew
+            assert torch.equal(value, best["state_dict"][name])
+
+
+def test_a_phase_fraction_of_its_own_takes_the_last_step(image: Path, tmp_path: Path) -> None:
+    """The phase fraction is compared with the one asked for, and the image does not choose the step."""
+    from mcrgen.commands.train import _monitor
+
+    config = tiny_config(image, tmp_path / "run", "data.phase_fraction=0.35")
+    monitor = _monitor(config, tmp_path, read_medium(image, "x", phase=None, phase_name="y"))
+    assert monitor.reference.fraction == 0.35
+    assert selected(mcrgen.train(config).checkpoint)["metric"] == "last"
+    assert not (tmp_path / "run/best.ckpt").exists()
+
+
+def test_three_phases_are_monitored(image3: Path, tmp_path: Path) -> None:
+    """The curves belong to the phase of interest, at its own fraction."""
+    folder = tmp_path / "run"
+    mcrgen.train(tiny_config(image3, folder, "data.phase=5", "trainer.max_steps=2", "monitor.samples=8"))
+    fraction = (np.load(image3) == 5).mean()
+    rows = list(csv.DictReader((folder / "monitor/step_000002.csv").read_text().splitlines()))
+    start = {r["curve"]: r for r in rows if r["r"] == "0"}
+    assert float(start["s2"]["exemplar"]) == pytest.approx(fraction)
+    assert float(start["s2"]["samples"]) == pytest.approx(fraction, abs=2e-3)
+    assert np.isfinite(log(folder, "monitor/f6_mse")[2])
+
+
+@pytest.mark.filterwarnings("default:the samples at step")
+def test_collapse_is_told_in_one_line(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mcrgen.tasks.swnn import SWNNTask
+
+    sample = SWNNTask.sample
+
+    def same(self: SWNNTask, count: int, size: int, seed: int) -> torch.Tensor:
+        return sample(self, 1, size, seed).repeat(count, 1, 1, 1, 1)
+
+    monkeypatch.setattr(SWNNTask, "sample", same)
+    mcrgen.train(tiny_config(image, tmp_path / "run"))
+    told = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
+    assert len(told) == 1
+    assert told[0].startswith("warning: the samples at step 3 look all alike")
+    assert str(tmp_path / "run/monitor/collapse_step_000003.png") in told[0]
+
+
+@pytest.mark.parametrize("stop_at", [2, 3, 4])
 def test_resumed_equals_uninterrupted(image: Path, tmp_path: Path, stop_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = mcrgen.train(tiny_config(image, tmp_path / "whole"))
+    options = ("monitor.every=2", "monitor.select=phase_fraction_error")
+    whole = mcrgen.train(tiny_config(image, tmp_path / "whole", *options))
     from mcrgen.callbacks.resumable import Resumable
 
     after = Resumable.on_train_batch_end
@@ -80,19 +205,27 @@ def test_resumed_equals_uninterrupted(image: Path, tmp_path: Path, stop_at: int,
 
     monkeypatch.setattr(Resumable, "on_train_batch_end", interrupt)
     with pytest.raises(mcrgen.errors.StoppedError, match=rf"stopped at step {stop_at} of 6; go on with .*--resume"):
-        mcrgen.train(tiny_config(image, tmp_path / "cut"))
+        mcrgen.train(tiny_config(image, tmp_path / "cut", *options))
     monkeypatch.undo()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    resumed = mcrgen.train(tiny_config(image, tmp_path / "cut", "resume=true"))
+    (tmp_path / "cut").rename(tmp_path / "moved")
+    resumed = mcrgen.train(tiny_config(image, tmp_path / "moved", "resume=true", *options))
     assert_same_model(whole.checkpoint, resumed.checkpoint)
+    assert selected(resumed.checkpoint) == selected(whole.checkpoint) | {
+        "value": pytest.approx(selected(whole.checkpoint)["value"])
+    }
+    for name in ("best.ckpt", "last.ckpt"):
+        assert_same_model(tmp_path / "whole" / name, tmp_path / "moved" / name)
+    states = torch.load(tmp_path / "moved/last.ckpt", weights_only=True)["callbacks"].values()
+    assert [s["best_model_path"] for s in states] == [str(tmp_path / "moved/best.ckpt")]
 
 
 def test_killed_training_resumes(image: Path, tmp_path: Path) -> None:
     """SIGKILL at some step, the same command with --resume: the model of an uninterrupted run."""
-    steps = "trainer.max_steps=60"
-    whole = mcrgen.train(tiny_config(image, tmp_path / "whole", steps))
+    steps = ("trainer.max_steps=60", "monitor.every=20")
+    whole = mcrgen.train(tiny_config(image, tmp_path / "whole", *steps))
     cut = tmp_path / "cut"
-    mcrgen.config.save(tiny_config(image, cut, steps), tmp_path / "cut.yaml")
+    mcrgen.config.save(tiny_config(image, cut, *steps), tmp_path / "cut.yaml")
     command = [sys.executable, "-m", "mcrgen", "train", "--config", str(tmp_path / "cut.yaml"), "--resume"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -103,7 +236,7 @@ def test_killed_training_resumes(image: Path, tmp_path: Path) -> None:
     process.kill()
     process.wait()
     assert not (cut / "model.ckpt").exists()
-    mcrgen.train(tiny_config(image, cut, steps, "resume=true"))
+    mcrgen.train(tiny_config(image, cut, *steps, "resume=true"))
     assert_same_model(whole.checkpoint, cut / "model.ckpt")
 
 
@@ -197,7 +330,9 @@ def test_ctrl_c_while_calibrating_says_how_to_go_on(image: Path, tmp_path: Path,
     with pytest.raises(mcrgen.StoppedError, match=r"stopped; go on with `mcrgen train --config .*config\.yaml --resume`"):
         mcrgen.train(tiny_config(image, tmp_path / "run"))
     monkeypatch.undo()
-    assert mcrgen.train(tiny_config(image, tmp_path / "run", "resume=true")).checkpoint.exists()
+    resumed = mcrgen.train(tiny_config(image, tmp_path / "run", "resume=true"))
+    errors = log(tmp_path / "run", "monitor/s2_mse")
+    assert selected(resumed.checkpoint)["step"] == min(errors, key=lambda step: errors[step])
 
 
 def test_wandb_as_a_plain_string(image: Path, tmp_path: Path) -> None:
@@ -237,6 +372,11 @@ def test_derived_depth_covers_the_autocorrelation_length(image: Path) -> None:
         (["loss.covariance_weight=-1"], r"loss\.covariance_weight: expected 0 \(off\) or more"),
         (["seed=-1"], r"seed: expected 0 or more, got -1"),
         (["loss.exponent=0.5"], r"loss\.exponent: expected 1 or more"),
+        (["monitor.every=-1"], r"monitor\.every: expected 0 \(off\) or more, got -1"),
+        (["monitor.samples=1"], r"monitor\.samples: expected 2 or more, to see how they scatter, got 1"),
+        (["monitor.sample_size=4"], r"monitor\.sample_size: expected 8 or more, got 4"),
+        (["monitor.max_lag=0"], r"monitor\.max_lag: expected a number greater than 0"),
+        (["monitor.select=s2mse"], r"monitor\.select: expected one of .*, last, got 's2mse'; did you mean 's2_mse'\?"),
         (["network.layers=-1"], r"network\.layers: expected 0 \(derived\) or more"),
     ],
 )

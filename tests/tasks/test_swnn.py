@@ -101,6 +101,73 @@ def test_slab_under_autocast_is_the_same_section(normal: int) -> None:
     torch.testing.assert_close(slab, torch.tanh(upright.squeeze(2 + normal)), rtol=0.05, atol=0.02)
 
 
+def test_sample_makes_independent_cubes_from_the_seed_alone() -> None:
+    module = task(out_channels=3)
+    torch.manual_seed(1)
+    first = module.sample(2, 10, 7)
+    torch.manual_seed(2)
+    assert first.shape == (2, 3, 10, 10, 10)
+    assert first.dtype == torch.float32
+    assert not first.requires_grad
+    assert torch.equal(module.sample(2, 10, 7), first)
+    assert not torch.equal(module.sample(2, 10, 8), first)
+    assert abs(float(torch.corrcoef(first[:, 0].flatten(1))[0, 1])) < 0.2
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_sample_leaves_no_trace(training: bool) -> None:
+    module = task()
+    module.network.train(training)
+    modes = {name: m.training for name, m in module.named_modules()}
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    random_state = torch.get_rng_state()
+    module.sample(2, 8, 0)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert {name: m.training for name, m in module.named_modules()} == modes
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+    assert all(m.track_running_stats for m in module.modules() if isinstance(m, torch.nn.BatchNorm3d))
+    module.network.train()
+    module.slab(0, torch.Generator().manual_seed(0))
+    moved = module.state_dict()
+    assert not torch.equal(moved["network.blocks.1.norm.running_mean"], before["network.blocks.1.norm.running_mean"])
+
+
+def test_sample_normalises_with_its_own_statistics() -> None:
+    """Equal to the network with the statistics of these very cubes, whatever the running averages are."""
+    module = task()
+    expected = module.sample(2, 8, 5)
+    for m in module.modules():
+        if isinstance(m, torch.nn.BatchNorm3d):
+            m.running_mean.fill_(100.0)
+            m.momentum = 1.0
+    assert torch.equal(module.sample(2, 8, 5), expected)
+    noise = torch.randn(2, 12, 12, 12, 3, generator=torch.Generator().manual_seed(5)).permute(0, 4, 1, 2, 3)
+    module.network.train()
+    torch.testing.assert_close(module.network(noise), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+def test_sample_in_the_precision_of_training(two_phases: NDArray[np.uint8]) -> None:
+    module, seen = task(), []
+
+    class Look(Callback):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: SWNNTask, *args: object) -> None:
+            seen.append(pl_module.sample(2, 8, 0))
+
+    module.network.head.register_forward_hook(lambda head, inputs, output: seen.append(output.dtype))
+    data = Exemplar(indicators(two_phases, Phases((0, 1), 1)), patch_size=5, count=256, symmetric=True, seed=0,
+                    phase_fraction=None)  # fmt: skip
+    trainer = Trainer(
+        accelerator="cpu", max_steps=1, max_epochs=-1, logger=False, enable_checkpointing=False, callbacks=[Look()],
+        enable_progress_bar=False, enable_model_summary=False, precision="bf16-mixed",
+    )  # fmt: skip
+    trainer.fit(module, data)
+    *dtypes, scores = seen
+    assert set(dtypes) == {torch.bfloat16}
+    assert len(dtypes) == 4
+    assert scores.dtype == torch.float32
+
+
 def test_base_task_needs_models() -> None:
     with pytest.raises(NotImplementedError):
         Task()
