@@ -25,3 +25,4 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python scripts/benchmark.py $(BENCH)
+	$(BIN)/python scripts/benchmark_descriptors.py

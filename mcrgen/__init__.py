@@ -7,10 +7,13 @@ and the rest are loaded when a command needs them.
 from __future__ import annotations
 
 import importlib
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mcrgen.commands._train_config import TrainConfig
+    from mcrgen.commands.characterize import CharacterizeConfig
+    from mcrgen.commands.characterize import run as characterize
     from mcrgen.commands.compare import CompareConfig
     from mcrgen.commands.compare import run as compare
     from mcrgen.commands.demo import DemoConfig
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from mcrgen.commands.doctor import run as doctor
     from mcrgen.commands.generate import GenerateConfig
     from mcrgen.commands.generate import run as generate
+    from mcrgen.commands.representative_size import RepresentativeSizeConfig
+    from mcrgen.commands.representative_size import run as representative_size
     from mcrgen.commands.segment import SegmentConfig
     from mcrgen.commands.segment import run as segment
     from mcrgen.commands.train import run as train
@@ -28,20 +33,24 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CharacterizeConfig",
     "CompareConfig",
     "DemoConfig",
     "DoctorConfig",
     "GenerateConfig",
     "InputError",
+    "RepresentativeSizeConfig",
     "SegmentConfig",
     "StoppedError",
     "TrainConfig",
     "__version__",
+    "characterize",
     "compare",
     "demo",
     "doctor",
     "generate",
     "load_config",
+    "representative_size",
     "segment",
     "train",
 ]
@@ -54,6 +63,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'mcrgen' has no attribute '{name}'")
     if name.endswith("Error"):
         return getattr(importlib.import_module("mcrgen.errors"), name)
-    command = name.removesuffix("Config").lower()
+    command = re.sub("(?<=[a-z])(?=[A-Z])", "_", name.removesuffix("Config")).lower()
     module = importlib.import_module(f"mcrgen.commands.{command}")
     return getattr(module, name) if name.endswith("Config") else module.run

@@ -17,7 +17,9 @@ COMMANDS = {
     "segment": "grey photograph -> phase labels",
     "train": "labelled image -> trained 3D generator",
     "generate": "trained generator -> volume of any size, in blocks",
-    "compare": "how close a volume is to its reference: numbers and a figure",
+    "characterize": "statistical descriptors of an image or a volume: tables and figures",
+    "compare": "how close volumes are to their reference: a table and a figure",
+    "representative-size": "how large a window must be to stand for the whole",
     "demo": "the whole way on a photograph of gravel, in a few minutes",
     "doctor": "what is installed, what this machine can do, what is missing",
 }
@@ -84,7 +86,7 @@ def _complain(message: object, code: int) -> int:
 def _run(name: str, args: list[str]) -> int:
     if name not in COMMANDS:
         raise InputError(f"unknown command '{name}'{near_name(name, COMMANDS) or '; see `mcrgen --help`'}")
-    module = importlib.import_module(f"mcrgen.commands.{name}")
+    module = importlib.import_module(f"mcrgen.commands.{name.replace('-', '_')}")
     module.run(parse(name, module.run, args))
     return 0
 

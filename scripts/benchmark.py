@@ -216,8 +216,8 @@ def quality_row(image: Path, options: Options, seed: int, folder: Path) -> tuple
     for volume_seed in options.volume_seeds:
         volume = folder / f"v{volume_seed}.npy"
         mcrgen.generate(mcrgen.GenerateConfig(checkpoint=trained.checkpoint, output=volume, size=(128,), seed=volume_seed))
-        compared = mcrgen.CompareConfig(reference=image, candidate=volume, output=folder / f"c{volume_seed}")
-        results.append(mcrgen.compare(compared).metrics)
+        compared = mcrgen.CompareConfig(reference=image, candidates=(volume,), output=folder / f"c{volume_seed}")
+        results.append(mcrgen.compare(compared).metrics["candidates"][volume.stem])
     fractions = [m["phase_fraction"] for m in results]
     reference = fractions[0]["reference"]
     mean = statistics.mean(f["candidate"] for f in fractions)
@@ -227,7 +227,7 @@ def quality_row(image: Path, options: Options, seed: int, folder: Path) -> tuple
         f"{seconds:.0f} s",
         f"{abs(mean / reference - 1):.2%}",
         f"{statistics.mean(f['relative_error'] for f in fractions):.2%}",
-        f"{statistics.mean(m['s2']['relative_l2'] for m in results):.4f}",
+        f"{statistics.mean(m['curves']['s2']['relative_l2'] for m in results):.4f}",
         f"{statistics.mean(m['autocovariance_2d']['relative_l2'] for m in results):.3f}",
         f"{statistics.mean(m['specific_surface']['relative_error'] for m in results):.2%}",
     )

@@ -57,8 +57,8 @@ def test_readme_commands_parse(line: str) -> None:
     _, name, *args = shlex.split(line, comments=True)
     assert name in COMMANDS
     if "--config" not in args or not args[args.index("--config") + 1].startswith("runs/"):
-        run = getattr(mcrgen, name)
-        assert type(parse(name, run, args)).__name__.lower() == f"{name}config"
+        run = getattr(mcrgen, name.replace("-", "_"))
+        assert type(parse(name, run, args)).__name__.lower() == f"{name.replace('-', '')}config"
 
 
 def test_readme_begins_with_the_two_commands() -> None:

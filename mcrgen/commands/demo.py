@@ -84,7 +84,7 @@ def run(config: DemoConfig) -> DemoResult:
     console.rule("4/4  compare")
     comparison = compare.run(
         compare.CompareConfig(
-            reference=labels, candidate=volume, output=config.output / "comparison", overwrite=config.overwrite
+            reference=labels, candidates=(volume,), output=config.output / "comparison", overwrite=config.overwrite
         )
     )
     seconds = time.perf_counter() - start

@@ -1,8 +1,8 @@
-"""How close one medium is to another, by the same descriptors measured on both."""
+"""How close media are to a reference, by the same descriptors measured on all."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,35 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcrgen.descriptors.specific_surface import specific_surface
-from mcrgen.descriptors.two_point import autocovariance_map, symmetrise, two_point_correlation
+from mcrgen.descriptors.measure import Measurement
+from mcrgen.descriptors.scaled_autocovariance import scaled_autocovariance
+from mcrgen.descriptors.two_point import symmetrise
+from mcrgen.descriptors.windows import Band
 
 S2_LAG = 63
 MAP_LAG = 16
-AXES = {2: "yx", 3: "zyx"}
 
-
-@dataclass(frozen=True)
-class Measurement:
-    """Descriptors of the phase of interest in one medium.
-
-    Attributes:
-        fraction: phase fraction.
-        s2: axis name -> two-point correlation over lags 0..max, float64.
-        maps: section normal -> autocovariance map, centre = zero lag; a 2D medium has the one normal ``z``.
-        surface: specific surface in 1/voxel.
-    """
-
-    fraction: float
-    s2: dict[str, NDArray[np.float64]]
-    maps: dict[str, NDArray[np.float64]]
-    surface: float
-
-    @property
-    def s2_mean(self) -> NDArray[np.float64]:
-        """Two-point correlation averaged over the axes."""
-        mean: NDArray[np.float64] = np.mean(list(self.s2.values()), axis=0)
-        return mean
+Floats = NDArray[np.float64]
 
 
 def common_lags(*shapes: tuple[int, ...]) -> tuple[int, int]:
@@ -47,66 +27,111 @@ def common_lags(*shapes: tuple[int, ...]) -> tuple[int, int]:
     return min(S2_LAG, shortest), min(MAP_LAG, shortest)
 
 
-def measure(phase: NDArray[np.bool_], s2_lag: int, map_lag: int) -> Measurement:
-    """Measure one medium.
-
-    Args:
-        phase: ``(H, W)`` or ``(D, H, W)``, where the phase of interest is.
-        s2_lag: largest lag of S2 in voxels.
-        map_lag: largest lag of the autocovariance maps in voxels.
-    """
-    medium = torch.from_numpy(phase)[None, None].to(torch.float32)
-    axes = AXES[phase.ndim]
-    fraction = medium.mean(dtype=torch.float64)
-    return Measurement(
-        fraction=float(fraction),
-        s2={name: two_point_correlation(medium, s2_lag, i)[0, 0].numpy() for i, name in enumerate(axes)},
-        maps={name: autocovariance_map(s, map_lag, fraction[None])[0].numpy() for name, s in _sections(medium)},
-        surface=float(specific_surface(medium)),
-    )
-
-
-def _sections(medium: Tensor) -> list[tuple[str, Tensor]]:
-    """Section normal -> all sections ``(N, 1, H, W)``."""
-    if medium.ndim == 4:
-        return [("z", medium)]
-    return [(name, medium[0].movedim(1 + i, 0)) for i, name in enumerate("zyx")]
-
-
-def relative_l2(value: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
-    """||value - reference|| / ||reference||."""
+def relative_l2(value: NDArray[np.floating], reference: NDArray[np.floating]) -> float:
+    """||value - reference|| / ||reference||, the Euclidean or Frobenius norm."""
     return float(np.linalg.norm(value - reference) / np.linalg.norm(reference))
 
 
-def compare(reference: Measurement, candidate: Measurement) -> dict[str, Any]:
+def scaled(measurement: Measurement, name: str) -> Floats:
+    """The mean of a curve in the form that starts at one and forgets the phase fraction.
+
+    n-point probabilities become F_n (Amiri et al., Sci. Rep. 13 (2023) 1732, eq. 2; see
+    :func:`mcrgen.descriptors.scaled_autocovariance.scaled_autocovariance`), the lineal path is divided by the phase fraction, a
+    chord-length density stays as it is.
+    """
+    curve, fraction = measurement.curves[name], measurement.fraction
+    if curve.order is not None:
+        f_n: Floats = scaled_autocovariance(torch.from_numpy(curve.mean), fraction, curve.order).numpy()
+        return f_n
+    return curve.mean / fraction if name == "lineal_path" else curve.mean
+
+
+def compare(reference: Measurement, candidate: Measurement, bands: Mapping[str, Band]) -> dict[str, Any]:
     """Errors of a candidate against a reference, as plain data with stable keys.
 
-    ``s2.relative_l2`` compares the means over each medium's axes. ``autocovariance_2d`` compares the candidate's map in each
-    section normal with the reference's averaged over its normals, rotations and reflections; its ``relative_l2`` is the root
-    mean square over the normals.
+    Args:
+        reference: the medium to be like.
+        candidate: the medium to judge, with the same curves.
+        bands: 95 % bands of the reference's curves.
+
+    Returns:
+        ``phase_fraction`` and ``specific_surface`` (reference, candidate, relative_error); ``curves`` by name, each with
+        ``relative_l2`` (of the means over axes or normals), ``relative_l2_per_part``, ``mse_scaled`` (mean square difference of
+        the :func:`scaled` curves), ``max_error`` (largest difference of the means), ``inside_band`` (share of lags),
+        ``candidate`` and ``candidate_per_part``, over the lags that both have; ``autocovariance_2d`` with ``relative_l2`` and
+        ``relative_l2_per_normal``: the candidate's map in each section normal against the reference's averaged over its
+        normals, rotations and reflections, and the root mean square over the normals.
     """
-    target = symmetrise(torch.from_numpy(np.mean(list(reference.maps.values()), axis=0))).numpy()
-    per_normal = {name: relative_l2(m, target) for name, m in candidate.maps.items()}
     return {
         "phase_fraction": _scalar(reference.fraction, candidate.fraction),
-        "s2": {
-            "max_lag": len(reference.s2_mean) - 1,
-            "relative_l2": relative_l2(candidate.s2_mean, reference.s2_mean),
-            "relative_l2_per_axis": {name: relative_l2(c, reference.s2_mean) for name, c in candidate.s2.items()},
-            "reference": reference.s2_mean.tolist(),
-            "reference_per_axis": {name: c.tolist() for name, c in reference.s2.items()},
-            "candidate": candidate.s2_mean.tolist(),
-            "candidate_per_axis": {name: c.tolist() for name, c in candidate.s2.items()},
-        },
-        "autocovariance_2d": {
-            "max_lag": len(target) // 2,
-            "relative_l2": float(np.sqrt(np.mean(np.square(list(per_normal.values()))))),
-            "relative_l2_per_normal": per_normal,
-        },
-        "specific_surface": _scalar(reference.surface, candidate.surface),
+        "specific_surface": _scalar(reference.specific_surface, candidate.specific_surface),
+        "curves": {name: _curve(reference, candidate, name, bands[name]) for name in reference.curves},
+        "autocovariance_2d": _maps(reference, candidate),
     }
 
 
 def _scalar(reference: float, candidate: float) -> dict[str, float]:
     error = abs(candidate - reference) / reference
     return {"reference": reference, "candidate": candidate, "relative_error": error}
+
+
+def _curve(reference: Measurement, candidate: Measurement, name: str, band: Band) -> dict[str, Any]:
+    target, value = reference.curves[name].mean, candidate.curves[name].mean
+    align = _padded if name == "chord_length" else _cut
+    parts = candidate.curves[name].parts
+    return {
+        "relative_l2": relative_l2(*align(value, target)),
+        "relative_l2_per_part": {part: relative_l2(*align(c, target)) for part, c in parts.items()},
+        "mse_scaled": float(np.mean(np.square(np.subtract(*align(scaled(candidate, name), scaled(reference, name)))))),
+        "max_error": float(np.abs(np.subtract(*align(value, target))).max()),
+        "inside_band": band.share_inside(value),
+        "candidate": value.tolist(),
+        "candidate_per_part": {part: c.tolist() for part, c in parts.items()},
+    }
+
+
+def _cut(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """The lags that both have: a hexagon fits into a small medium up to a smaller edge."""
+    shortest = min(len(a), len(b))
+    return a[:shortest], b[:shortest]
+
+
+def _padded(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """A chord-length density is zero beyond its end."""
+    longest = max(len(a), len(b))
+    return np.pad(a, (0, longest - len(a))), np.pad(b, (0, longest - len(b)))
+
+
+def _maps(reference: Measurement, candidate: Measurement) -> dict[str, Any]:
+    target = symmetrise(torch.from_numpy(np.mean(list(reference.maps.values()), axis=0))).numpy()
+    per_normal = {name: relative_l2(m, target) for name, m in candidate.maps.items()}
+    return {
+        "max_lag": len(target) // 2,
+        "relative_l2": float(np.sqrt(np.mean(np.square(list(per_normal.values()))))),
+        "relative_l2_per_normal": per_normal,
+    }
+
+
+def section_errors(reference: Mapping[str, Sequence[Tensor]], candidate: Mapping[str, Sequence[Tensor]]) -> dict[str, Any]:
+    """Relative errors of a descriptor of sections, averaged over the candidate's section normals.
+
+    Args:
+        reference: section normal -> descriptor, averaged over sections; a list of tensors such as the Gram matrices of layers.
+        candidate: the same of the candidate.
+
+    Returns:
+        ``relative``: E = ||D - D_ref|| / ||D_ref|| over all entries (E_S3, E_G and E_V of He et al., Front. Phys. 13 (2025)
+        1684783); ``squared``: its square (the error of Seibert et al., Acta Mater. 227 (2022) 117667, eq. 10, here read as a
+        ratio of squared norms); ``per_normal``: E of each normal. The reference is the mean over its own normals.
+    """
+    targets = [torch.stack(list(tensors)).mean(dim=0) for tensors in zip(*reference.values(), strict=True)]
+    target = torch.cat([t.flatten() for t in targets]).double().numpy()
+    per_normal = {
+        normal: relative_l2(torch.cat([t.flatten() for t in tensors]).double().numpy(), target)
+        for normal, tensors in candidate.items()
+    }
+    return {
+        "relative": float(np.mean(list(per_normal.values()))),
+        "squared": float(np.mean(np.square(list(per_normal.values())))),
+        "per_normal": per_normal,
+    }

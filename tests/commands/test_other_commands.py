@@ -11,7 +11,7 @@ from PIL import Image
 import mcrgen
 from mcrgen.data.examples import gaussian_level_cut
 from mcrgen.errors import InputError
-from mcrgen.io.images import read_medium, write_labels
+from mcrgen.io.images import read_medium
 
 
 @pytest.fixture
@@ -68,58 +68,6 @@ def test_segment_does_not_overwrite_unasked(photo: Path, tmp_path: Path) -> None
     segment(photo, tmp_path / "l.png", overwrite=True, invert=True)
 
 
-def test_compare_a_volume_with_its_section(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    volume = gaussian_level_cut((40, 44, 48), (0.6, 0.4), 1.5, 0)
-    np.save(tmp_path / "ref.npy", volume[20] * np.uint8(255))
-    tifffile.imwrite(tmp_path / "v.tif", volume)
-    result = mcrgen.compare(
-        mcrgen.CompareConfig(reference=tmp_path / "ref.npy", candidate=tmp_path / "v.tif", output=tmp_path / "out")
-    )
-    stored = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert stored == json.loads(json.dumps(result.metrics))
-    assert set(stored) == {
-        "format", "reference", "candidate", "phase", "phase_fraction", "phase_fractions", "s2", "autocovariance_2d",
-        "specific_surface", "provenance",
-    }  # fmt: skip
-    assert stored["phase"] == 255
-    assert stored["phase_fraction"]["candidate"] == pytest.approx(volume.mean())
-    assert stored["s2"]["candidate"][0] == pytest.approx(volume.mean())
-    assert stored["s2"]["max_lag"] == 39
-    assert set(stored["autocovariance_2d"]["relative_l2_per_normal"]) == {"z", "y", "x"}
-    assert (tmp_path / "out" / "comparison.png").stat().st_size > 20_000
-    printed = capsys.readouterr().out
-    assert "phase fraction" in printed
-    assert "2D autocovariance" in printed
-
-
-def test_compare_bad_input(image: Path, image3: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"candidate: expected 2 phases as in the reference, .* has 3"):
-        mcrgen.compare(mcrgen.CompareConfig(reference=image, candidate=image3, output=tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
-    mcrgen.compare(mcrgen.CompareConfig(reference=image, candidate=image, output=tmp_path / "out"))
-    with pytest.raises(InputError, match=r"metrics\.json' exists already"):
-        mcrgen.compare(mcrgen.CompareConfig(reference=image, candidate=image, output=tmp_path / "out"))
-
-
-def test_compare_a_flat_volume_and_other_voxels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    medium = gaussian_level_cut((40, 44), (0.6, 0.4), 1.5, 0)
-    write_labels(tmp_path / "a.tif", medium, 1.0)
-    np.save(tmp_path / "b.npy", medium[None])
-    (tmp_path / "b.npy.json").write_text('{"voxel_size_um": 2.0}')
-    result = mcrgen.compare(
-        mcrgen.CompareConfig(reference=tmp_path / "a.tif", candidate=tmp_path / "b.npy", output=tmp_path / "out")
-    )
-    assert result.metrics["s2"]["relative_l2"] == 0
-    assert result.metrics["candidate"]["shape"] == [40, 44]
-    assert "warning: the reference's voxels are 1 µm, the candidate's 2 µm" in " ".join(capsys.readouterr().out.split())
-
-
-def test_compare_into_a_file_is_refused(image: Path, tmp_path: Path) -> None:
-    (tmp_path / "f").write_text("")
-    with pytest.raises(InputError, match=r"output: expected a folder, '.*f' is a file"):
-        mcrgen.compare(mcrgen.CompareConfig(reference=image, candidate=image, output=tmp_path / "f"))
-
-
 def test_demo_checks_first(tmp_path: Path) -> None:
     for changes, message in (({"device": "abacus"}, "device"), ({"seed": -1}, "seed"), ({"max_steps": 0}, "max_steps")):
         with pytest.raises(InputError, match=message):
@@ -141,7 +89,7 @@ def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
 def test_demo_end_to_end(tmp_path: Path) -> None:
     result = mcrgen.demo(mcrgen.DemoConfig(output=tmp_path / "demo", size=40, max_steps=2))
     assert result.figure.exists()
-    assert result.metrics["phase_fraction"]["relative_error"] < 0.2
+    assert result.metrics["candidates"]["volume"]["phase_fraction"]["relative_error"] < 0.2
     assert tifffile.imread(tmp_path / "demo" / "volume.tif").shape == (40, 40, 40)
     with pytest.raises(InputError, match="exists already"):
         mcrgen.demo(mcrgen.DemoConfig(output=tmp_path / "demo"))

@@ -1,0 +1,159 @@
+"""Segmented media on disk and what is measured on them, with progress bars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mcrgen.commands._console import console, progress_bar
+from mcrgen.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mcrgen.descriptors.measure import Measurement
+    from mcrgen.descriptors.windows import Window
+    from mcrgen.io.label_files import LabelFile
+
+_SCALE_TOLERANCE = 0.01
+_QUICK_VOXELS = 1 << 24
+_QUICK_BYTES = 1 << 22
+_SLAB_VOXELS = 1 << 24
+
+
+@contextmanager
+def open_media(first: Path, others: Iterable[Path], names: tuple[str, str], *, phase: int | None) -> Iterator[list[LabelFile]]:
+    """Open a medium and more of the same phases.
+
+    Args:
+        first: the medium whose value ``phase`` is the phase of interest.
+        others: media in which the same position in the order of the values is it.
+        names: the arguments that named the first and the others.
+        phase: value of the phase of interest; the highest if None.
+
+    Raises:
+        InputError: a file that is no segmented medium, no such phase, or another number of phases.
+    """
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        media = [stack.enter_context(_open(first, names[0], phase))]
+        for path in others:
+            found = stack.enter_context(_open(path, names[1], None))
+            if found.phases.count != media[0].phases.count:
+                raise InputError(
+                    f"{names[1]}: expected {media[0].phases.count} phases as in '{first}', '{path}' has {found.phases.count}."
+                )
+            media.append(found)
+        yield media
+
+
+def _open(path: Path, name: str, phase: int | None) -> LabelFile:
+    from mcrgen.io.label_files import LabelFile
+
+    large = path.is_file() and path.stat().st_size > _QUICK_BYTES
+    with _planes_bar(f"reading {path.name}", None, shown=large) as advance:
+        return LabelFile(path, name, phase=phase, phase_name="phase", advance=advance)
+
+
+@contextmanager
+def _planes_bar(title: str, total: int | None, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar over planes that disappears when it is done; gives the function that moves it."""
+    if not shown:
+        yield lambda planes: None
+        return
+    with progress_bar(transient=True) as progress:
+        bar = progress.add_task(title, total=total, status="", unit="plane")
+        yield lambda planes: progress.advance(bar, planes)
+
+
+def warn_of_scales(media: list[LabelFile]) -> None:
+    """Say which media have voxels of another size than the first."""
+    reference = media[0].voxel_size_um
+    for medium in media[1:]:
+        size = medium.voxel_size_um
+        if reference and size and abs(size / reference - 1.0) > _SCALE_TOLERANCE:
+            console.print(
+                f"warning: the voxels of '{media[0].path}' are {reference:g} µm, those of '{medium.path}' {size:g} µm; "
+                "descriptors are compared voxel by voxel.",
+                style="yellow",
+            )
+
+
+def largest_lag(shapes: Iterable[tuple[int, ...]], wanted: int | None, default: int) -> int:
+    """The largest lag to measure to: the one that was asked for, or the default where it fits.
+
+    Raises:
+        InputError: a lag that does not fit into every medium.
+    """
+    shortest = min(min(shape) for shape in shapes)
+    if shortest < 2:
+        raise InputError("max_lag: expected media of at least 2 voxels along every axis, got one of a single voxel.")
+    if wanted is None:
+        return min(default, shortest - 1)
+    if not 1 <= wanted < shortest:
+        raise InputError(f"max_lag: expected 1 to {shortest - 1} for a shortest edge of {shortest} voxels, got {wanted}.")
+    return wanted
+
+
+def measure_medium(
+    medium: LabelFile, phase: int, *, max_lag: int, curves: Iterable[str], map_lag: int | None = None
+) -> Measurement:
+    """Measure phase ``phase`` of a medium slab by slab, with a progress bar if it takes a while."""
+    from mcrgen.descriptors.measure import measure_planes
+
+    large = prod(medium.shape) > _QUICK_VOXELS
+    with _planes_bar(f"measuring {medium.path.name}", medium.depth, shown=large) as advance:
+        return measure_planes(
+            lambda start, stop: medium.planes(start, stop) == phase,
+            medium.shape,
+            max_lag=max_lag,
+            curves=curves,
+            map_lag=map_lag,
+            advance=advance,
+        )
+
+
+def read_window(medium: LabelFile, phase: int, window: Window) -> NDArray[np.bool_]:
+    """Where a phase is in a window of a medium."""
+    planes = medium.planes(0, 1) if len(medium.shape) == 2 else medium.planes(window[0].start, window[0].stop)
+    inside: NDArray[np.bool_] = planes[(slice(None), *window[-2:])].squeeze(0 if len(medium.shape) == 2 else ()) == phase
+    return inside
+
+
+def read_sections(medium: LabelFile, count: int) -> dict[str, NDArray[np.uint8]]:
+    """Labels of evenly spaced sections normal to each axis, ``(N, H, W)``, N at most ``count``; an image is its own."""
+    import numpy as np
+
+    if len(medium.shape) == 2:
+        return {"z": medium.planes(0, 1)}
+    places = {n: _evenly(length, count) for n, length in zip("zyx", medium.shape, strict=True)}
+    found: dict[str, list[NDArray[np.uint8]]] = {"z": [], "y": [], "x": []}
+    step = max(1, _SLAB_VOXELS // prod(medium.shape[1:]))
+    for start in range(0, medium.depth, step):
+        slab = medium.planes(start, min(start + step, medium.depth))
+        found["z"].extend(slab[z - start][None] for z in places["z"] if start <= z < start + len(slab))
+        found["y"].append(slab[:, places["y"]].swapaxes(0, 1))
+        found["x"].append(slab[:, :, places["x"]].transpose(2, 0, 1))
+    return {"z": np.concatenate(found["z"])} | {n: np.concatenate(found[n], axis=1) for n in "yx"}
+
+
+def _evenly(length: int, count: int) -> list[int]:
+    """At most ``count`` places, evenly spread, none at the border."""
+    count = min(count, length)
+    return [(2 * i + 1) * length // (2 * count) for i in range(count)]
+
+
+def describe(medium: LabelFile) -> dict[str, object]:
+    """What a file holds, as plain data."""
+    return {
+        "path": str(medium.path),
+        "shape": list(medium.shape),
+        "values": list(medium.phases.values),
+        "voxel_size_um": medium.voxel_size_um,
+        "phase_fractions": medium.fractions,
+    }

@@ -1,0 +1,79 @@
+"""Descriptors of sections: three-point correlation, Gram matrices, variation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mcrgen.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from mcrgen.io.label_files import LabelFile
+
+Sections = dict[str, "NDArray[np.uint8]"]
+PerNormal = dict[str, list["Tensor"]]
+
+
+def load_features(source: str | None) -> nn.Module | None:
+    """VGG-19 for Gram matrices of finite windows: ``random``, ``imagenet`` or a file; None for none.
+
+    Raises:
+        InputError: as :func:`mcrgen.networks.vgg_weights.load_vgg`.
+    """
+    if source is None:
+        return None
+    from mcrgen.networks.vgg_weights import load_vgg
+
+    return load_vgg(source, padding="zero", name="gram")
+
+
+def check_sections(media: list[LabelFile], s3_limit: int, gram: str | None) -> None:
+    """Raise unless the sections of all media are large enough.
+
+    Raises:
+        InputError: a limit that does not fit, or an image too small for VGG-19.
+    """
+    from mcrgen.networks.vgg import SMALLEST_SIZE
+
+    shortest = min(min(medium.shape) for medium in media)
+    largest = (shortest + 1) // 2
+    if not 1 <= s3_limit <= largest:
+        raise InputError(f"s3_limit: expected 1 to {largest} for a shortest edge of {shortest} voxels, got {s3_limit}.")
+    if gram is not None and shortest < SMALLEST_SIZE:
+        raise InputError(
+            f"gram: expected media of at least {SMALLEST_SIZE} x {SMALLEST_SIZE} voxels, the shortest edge is {shortest}; "
+            "leave Gram matrices out."
+        )
+
+
+def section_descriptors(sections: Sections, phase: int, *, s3_limit: int, features: nn.Module | None) -> dict[str, PerNormal]:
+    """Descriptor -> section normal -> mean over the sections, for ``s3``, ``variation`` and, with a network, ``gram``."""
+    import torch
+
+    from mcrgen.descriptors.three_point import three_point_correlation
+    from mcrgen.descriptors.variation import normalised_variation
+
+    found: dict[str, PerNormal] = {name: {} for name in ("s3", "variation", *(("gram",) if features else ()))}
+    for normal, labels in sections.items():
+        slices = torch.from_numpy(labels == phase)[:, None].float()
+        found["s3"][normal] = [three_point_correlation(slices, s3_limit)[:, 0].mean(dim=0)]
+        found["variation"][normal] = [normalised_variation(slices)[:, 0].mean(dim=0)]
+        if features is not None:
+            found["gram"][normal] = _mean_gram(slices, features)
+    return found
+
+
+def _mean_gram(slices: Tensor, features: nn.Module) -> list[Tensor]:
+    import torch
+
+    from mcrgen.descriptors.gram import gram_matrices
+
+    sums: list[Any] = []
+    with torch.inference_mode():
+        for part in torch.split(slices, 4):
+            layers = [g[:, 0].sum(dim=0) / len(slices) for g in gram_matrices(part, features)]
+            sums = [a + b for a, b in zip(sums, layers, strict=True)] if sums else layers
+    return sums
