@@ -30,7 +30,8 @@ class Reference:
         fraction: phase fraction that samples should have.
         edge: edge length of the square windows in voxels.
         max_lag: largest lag in voxels.
-        curves: name -> mean over the axes (polytopes: section normals) of the exemplar; see :data:`mcrgen.callbacks.metrics.CURVES`.
+        curves: name -> mean over the axes (polytopes: section normals) of the exemplar; the names are those of
+            :data:`mcrgen.callbacks.metrics.CURVES`.
         low: name -> 2.5 % percentile over the windows.
         high: name -> 97.5 % percentile.
         windows_s2: ``(windows, lags)`` S2 of each window.
