@@ -21,6 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -30,15 +32,17 @@ from torch import Tensor, nn
 
 import mcrgen
 from mcrgen import config
+from mcrgen.callbacks.descriptor_monitor import DescriptorMonitor
 from mcrgen.commands._console import quiet_libraries
 from mcrgen.commands._hardware import has_bf16
+from mcrgen.data.examples import gaussian_level_cut
 from mcrgen.data.exemplar import Exemplar
 from mcrgen.generation.calibration import classify
 from mcrgen.generation.generator import Generator
 from mcrgen.networks.swnn import SWNN
 from mcrgen.tasks.swnn import SWNNTask
 
-PARTS = ("help", "generation", "training", "memory", "quality")
+PARTS = ("help", "generation", "training", "monitor", "memory", "quality")
 PAPER_WIDTH, QUICK_WIDTH, LAYERS = 24, 16, 8
 
 
@@ -47,7 +51,7 @@ class Options:
     """What to measure."""
 
     parts: tuple[str, ...] = PARTS
-    """Any of help, generation, training, memory, quality."""
+    """Any of help, generation, training, monitor, memory, quality."""
     images: Path | None = None
     """Folder with M1.bmp and M3.bmp; without it the quality part is left out."""
     recipe: str = "swnn_quick"
@@ -168,6 +172,28 @@ def measure_training() -> None:
     table(("training step, 8 x 24, 128² slabs", "time", "mcrgen is faster by", "peer's figure"), rows)
 
 
+def measure_monitor() -> None:
+    """What DescriptorMonitor takes of the training time of the quick recipe, at its default interval."""
+    spent: list[float] = []
+    look = DescriptorMonitor.on_train_batch_end
+
+    def timed(self: DescriptorMonitor, *args: Any) -> None:
+        start = time.perf_counter()
+        look(self, *args)
+        spent.append(time.perf_counter() - start)
+
+    with tempfile.TemporaryDirectory() as name, patch.object(DescriptorMonitor, "on_train_batch_end", timed):
+        folder = Path(name)
+        np.save(folder / "medium.npy", gaussian_level_cut((128, 128), (0.6, 0.4), 3.0, 0))
+        overrides = [f"data.image={folder / 'medium.npy'}", f"output={folder / 'run'}"]
+        recipe = config.load(mcrgen.TrainConfig, config.recipe("swnn_quick"), overrides)
+        start = time.perf_counter()
+        mcrgen.train(recipe)
+        seconds = time.perf_counter() - start
+    row = (f"{recipe.monitor.every} of {recipe.trainer.max_steps} steps", f"{sum(spent):.1f} s", f"{seconds:.0f} s")
+    table(("monitor every", "monitor", "whole training", "share", "to reach"), [(*row, f"{sum(spent) / seconds:.1%}", "5 %")])
+
+
 def peak_memory(command: list[str]) -> int:
     """Peak resident memory of a command in KiB, read while it runs (wait4 would count its parent's pages too)."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -246,21 +272,27 @@ def measure_quality(options: Options) -> None:
     table(header, rows)
 
 
+def run_parts(wanted: tuple[str, ...], measures: dict[str, Callable[[], None]]) -> None:
+    """Run the chosen measurements in the order of the table."""
+    if unknown := set(wanted) - set(measures):
+        raise SystemExit(f"parts: expected any of {', '.join(measures)}, got {', '.join(unknown)}")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    for part, measure in measures.items():
+        if part in wanted:
+            measure()
+
+
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
-    if unknown := set(options.parts) - set(PARTS):
-        raise SystemExit(f"parts: expected any of {', '.join(PARTS)}, got {', '.join(unknown)}")
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
     measures: dict[str, Callable[[], None]] = {
         "help": measure_help,
         "generation": measure_generation,
         "training": measure_training,
+        "monitor": measure_monitor,
         "memory": measure_memory,
         "quality": lambda: measure_quality(options),
     }
-    for part in PARTS:
-        if part in options.parts:
-            measures[part]()
+    run_parts(options.parts, measures)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from mcrgen.io.label_files import LabelFile
 
+PATTERN_SIZE = 7
+
 Sections = dict[str, "NDArray[np.uint8]"]
 PerNormal = dict[str, list["Tensor"]]
 
@@ -64,6 +66,22 @@ def section_descriptors(sections: Sections, phase: int, *, s3_limit: int, featur
         if features is not None:
             found["gram"][normal] = _mean_gram(slices, features)
     return found
+
+
+def pattern_distances(reference: Sections, candidate: Sections, phase: int) -> dict[str, float]:
+    """Section normal -> sliced-Wasserstein distance between local patterns of 7 x 7 voxels.
+
+    A candidate's sections are compared with the reference's of the same normal, or with its only ones.
+    """
+    import torch
+
+    from mcrgen.descriptors.pattern_distance import pattern_distance
+
+    def slices(sections: Sections, normal: str) -> Tensor:
+        return torch.from_numpy(sections.get(normal, sections["z"]) == phase)[:, None].float()
+
+    size = min(PATTERN_SIZE, *(min(labels.shape[1:]) for labels in (*reference.values(), *candidate.values())))
+    return {n: float(pattern_distance(slices(reference, n), slices(candidate, n), size)) for n in candidate}
 
 
 def _mean_gram(slices: Tensor, features: nn.Module) -> list[Tensor]:

@@ -73,8 +73,9 @@ def run(config: CharacterizeConfig) -> CharacterizeResult:
 
     ``characterization.json`` has the keys ``format`` (1), ``provenance``, ``medium`` (path, shape, values, voxel_size_um,
     phase_fractions), ``phase`` (value), ``max_lag``, ``phase_fraction``, ``interface_density`` (per axis),
-    ``specific_surface``, ``variation``, and ``descriptors`` by name; curves have ``parts`` by axis or section normal,
-    ``mean``, ``scaled`` and ``order`` over lags 0, 1, 2, ... voxels.
+    ``specific_surface``, ``variation``, ``autocorrelation_length`` (lag at which scaled S2 falls to 5 %, or null), and
+    ``descriptors`` by name; curves have ``parts`` by axis or section normal, ``mean``, ``scaled`` and ``order`` over lags
+    0, 1, 2, ... voxels.
 
     Raises:
         InputError: bad input, before any work.
@@ -182,9 +183,23 @@ def _summary(config: CharacterizeConfig, source: Source, found: dict[str, Any]) 
         "interface_density": measured.interface_density,
         "specific_surface": measured.specific_surface,
         "variation": measured.variation,
+        "autocorrelation_length": _autocorrelation_length(source),
         "descriptors": found,
         "provenance": provenance("characterize", configuration.to_plain(config), {"medium": config.medium}),
     }
+
+
+def _autocorrelation_length(source: Source) -> int | None:
+    """Lag at which S2 has lost its memory; None where S2 was not asked for, or does not lose it within its lags."""
+    import torch
+
+    from mcrgen.descriptors.compare import scaled
+    from mcrgen.descriptors.correlation_length import DECAY, autocorrelation_length
+
+    measured = source.measured
+    if "s2" not in measured.curves or scaled(measured, "s2").min() > DECAY:
+        return None
+    return autocorrelation_length(torch.from_numpy(measured.curves["s2"].mean), measured.fraction)
 
 
 def _tell(data: dict[str, Any], folder: Path) -> None:
@@ -200,5 +215,7 @@ def _tell(data: dict[str, Any], folder: Path) -> None:
         table.add_row(f"phase fraction of {value}{mark}", f"{fraction:.4f}")
     table.add_row("specific surface", f"{data['specific_surface']:.4f} / voxel")
     table.add_row("normalised variation", f"{data['variation']:.4f} / voxel")
+    if data["autocorrelation_length"] is not None:
+        table.add_row("autocorrelation length (5 %)", f"{data['autocorrelation_length']} voxels")
     console.print(table)
     console.print(f"written: {folder} ({', '.join(name.replace('_', '-') for name in data['descriptors'])})")

@@ -21,7 +21,7 @@ from mcrgen.commands._media import (
     read_window,
     warn_of_scales,
 )
-from mcrgen.commands._sections import Sections, check_sections, load_features, section_descriptors
+from mcrgen.commands._sections import Sections, check_sections, load_features, pattern_distances, section_descriptors
 from mcrgen.errors import InputError, require_output_file, require_positive
 from mcrgen.plotting.names import CURVE_NAMES, SECTION_NAMES
 
@@ -86,7 +86,8 @@ def run(config: CompareConfig) -> CompareResult:
     ``metrics.json`` has the keys ``format`` (2), ``provenance``, ``phase`` (value in the reference), ``reference`` (path,
     shape, values, voxel_size_um, phase_fractions, curves with mean, parts, scaled and band) and ``candidates``: by name, the
     same description, what :func:`mcrgen.descriptors.compare.compare` returns, and ``sections`` with the errors of ``s3``,
-    ``variation`` and ``gram`` by :func:`mcrgen.descriptors.compare.section_errors`.
+    ``variation`` and ``gram`` by :func:`mcrgen.descriptors.compare.section_errors`, and ``pattern_distance``, the mean over
+    the normals of :func:`mcrgen.descriptors.pattern_distance.pattern_distance` between patterns of 7 x 7 voxels.
 
     Raises:
         InputError: bad input, before any work.
@@ -110,6 +111,8 @@ def run(config: CompareConfig) -> CompareResult:
     _write(config, comparison, metrics, {name: sections for name, (_, sections) in judged.items()})
     for table in _tables(metrics["candidates"]):
         console.print(table)
+    for name, result in metrics["candidates"].items():
+        console.print(f"distance of local patterns, {name}: {result['pattern_distance']:.4f}")
     console.print(f"figure: {config.output / 'comparison.png'}")
     return CompareResult(config.output, metrics)
 
@@ -191,7 +194,14 @@ class _Comparison:
             raise InputError(f"candidates: '{candidate.path}' has none of the phase of interest, or nothing else.")
         sections, found = self._of_sections(candidate)
         errors = {name: section_errors(self.descriptors[name], found[name]) for name in found}
-        return describe(candidate) | compare(self._reference(), measured, self.bands) | {"sections": errors}, sections
+        patterns = pattern_distances(self.sections, sections, self.phase)
+        return (
+            describe(candidate)
+            | compare(self._reference(), measured, self.bands)
+            | {"sections": errors, "pattern_distance": sum(patterns.values()) / len(patterns)}
+            | {"pattern_distance_per_normal": patterns},
+            sections,
+        )
 
     def _reference(self) -> Measurement:
         from dataclasses import replace

@@ -47,6 +47,8 @@ def test_curves_as_tables_and_json(volume: Path, capsys: pytest.CaptureFixture[s
     assert stored["medium"]["voxel_size_um"] == pytest.approx(2.0)
     assert stored["phase_fraction"] == pytest.approx(0.3, abs=1e-3)
     assert stored["specific_surface"] == expected.specific_surface
+    scaled_s2 = stored["descriptors"]["s2"]["s2"]["scaled"]
+    assert stored["autocorrelation_length"] == next(r for r, value in enumerate(scaled_s2) if value <= 0.05)
     s2 = columns(result.folder / "s2.csv")
     np.testing.assert_array_equal(s2["lag"], np.arange(11))
     np.testing.assert_allclose(s2["lag_um"], 2.0 * np.arange(11))

@@ -50,6 +50,8 @@ def test_a_volume_with_its_section(reference: Path, volume: Path, capsys: pytest
     assert set(candidate["curves"]) == {"s2", "lineal_path", "chord_length", "p3h", "p3v", "p4", "p6"}
     assert set(candidate["autocovariance_2d"]["relative_l2_per_normal"]) == {"z", "y", "x"}
     assert set(candidate["sections"]) == {"s3", "variation"}
+    assert set(candidate["pattern_distance_per_normal"]) == {"z", "y", "x"}
+    assert 0 < candidate["pattern_distance"] < 0.2
     assert len(stored["reference"]["curves"]["s2"]["band"]["low"]) == 22
     assert set(stored["provenance"]["inputs"]) == {"reference", "candidate v"}
     assert (result.folder / "comparison.png").stat().st_size > 50_000
@@ -67,6 +69,7 @@ def test_a_medium_with_itself(reference: Path) -> None:
     for curve in metrics["curves"].values():
         assert curve["relative_l2"] == curve["mse_scaled"] == 0
     assert all(errors["relative"] == errors["squared"] == 0 for errors in metrics["sections"].values())
+    assert metrics["pattern_distance"] == 0
 
 
 def test_several_candidates_in_one_table(
