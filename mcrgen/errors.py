@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,12 +30,12 @@ def near_name(name: str, known: Iterable[str]) -> str:
 
 
 def require_positive(name: str, value: float) -> None:
-    """Raise unless ``value`` is greater than zero.
+    """Raise unless ``value`` is finite and greater than zero.
 
     Raises:
-        InputError: ``value`` is zero or negative.
+        InputError: ``value`` is zero, negative, infinite or NaN.
     """
-    if not value > 0:
+    if not 0 < value < math.inf:
         raise InputError(f"{name}: expected a number greater than 0, got {value}.")
 
 

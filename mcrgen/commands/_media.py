@@ -120,8 +120,10 @@ def measure_medium(
 
 def read_window(medium: LabelFile, phase: int, window: Window) -> NDArray[np.bool_]:
     """Where a phase is in a window of a medium."""
-    planes = medium.planes(0, 1) if len(medium.shape) == 2 else medium.planes(window[0].start, window[0].stop)
-    inside: NDArray[np.bool_] = planes[(slice(None), *window[-2:])].squeeze(0 if len(medium.shape) == 2 else ()) == phase
+    flat = len(medium.shape) == 2
+    z, y, x = (slice(0, 1), *window) if flat else window
+    labels = medium.part((z, y, x))
+    inside: NDArray[np.bool_] = (labels[0] if flat else labels) == phase
     return inside
 
 

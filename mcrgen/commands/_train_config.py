@@ -110,11 +110,11 @@ class CalibrationConfig:
 class MonitorConfig:
     """Descriptors of samples against the exemplar's, while training; and which step becomes the model."""
 
-    every: int = 100
+    every: int = 200
     """Steps between two looks; 0: none, and the last step is taken."""
-    samples: int = 4
+    samples: int = 6
     """Cubes that are measured."""
-    sample_size: int = 48
+    sample_size: int = 64
     """Their edge length, in voxels."""
     max_lag: int = 32
     """Largest lag of the curves, in voxels, as far as it fits into the samples and half the image's shorter edge."""

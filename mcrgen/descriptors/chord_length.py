@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mcrgen.descriptors.bits import as_voxels
-from mcrgen.descriptors.module import Descriptor
+from mcrgen.descriptors.module import Descriptor, axis_length
 from mcrgen.descriptors.run_lengths import run_lengths
 from mcrgen.errors import InputError
 
@@ -27,11 +27,11 @@ def chord_length_distribution(indicator: Tensor, axis: int) -> Tensor:
         complete chord.
 
     Raises:
-        InputError: grey values.
+        InputError: no such axis, or grey values.
     """
     if not bool(((indicator == 0) | (indicator == 1)).all()):
         raise InputError("indicator: expected 0 and 1, got grey values; threshold the medium first.")
-    length = indicator.shape[2 + axis]
+    length = axis_length(indicator, axis)
     voxels = as_voxels(indicator.detach().cpu().movedim(2 + axis, -1))
     chords = run_lengths(voxels.reshape(len(voxels), -1, length)).chords[:, : max(1, length - 1)]
     counts = torch.from_numpy(chords).to(torch.float64).reshape(*indicator.shape[:2], -1)

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcrgen.descriptors.module import Descriptor
+from mcrgen.descriptors.module import Descriptor, axis_length
 from mcrgen.errors import InputError
 
 
@@ -59,9 +59,9 @@ def two_point_cluster(
         ``(B, C, max_lag + 1)`` float64; lag 0 is the phase fraction.
 
     Raises:
-        InputError: ``max_lag`` is not below the length of the axis, or there is no such connectivity.
+        InputError: no such axis, ``max_lag`` is not below its length, or there is no such connectivity.
     """
-    length = indicator.shape[2 + axis]
+    length = axis_length(indicator, axis)
     if not 0 <= max_lag < length:
         raise InputError(f"max_lag: expected 0 to {length - 1} for an axis of {length} voxels, got {max_lag}.")
     labels = cluster_labels(indicator, connectivity=connectivity, periodic=periodic).movedim(2 + axis, 2)

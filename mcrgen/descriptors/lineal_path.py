@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mcrgen.descriptors.bits import as_voxels, is_binary
-from mcrgen.descriptors.module import Descriptor
+from mcrgen.descriptors.module import Descriptor, axis_length
 from mcrgen.descriptors.run_lengths import run_lengths
 from mcrgen.errors import InputError
 
@@ -29,9 +29,9 @@ def lineal_path(indicator: Tensor, max_lag: int, axis: int, *, periodic: bool = 
         ``(B, C, max_lag + 1)`` float64.
 
     Raises:
-        InputError: ``max_lag`` is not below the length of the axis.
+        InputError: no such axis, ``max_lag`` is not below its length.
     """
-    length = indicator.shape[2 + axis]
+    length = axis_length(indicator, axis)
     if not 0 <= max_lag < length:
         raise InputError(f"max_lag: expected 0 to {length - 1} for an axis of {length} voxels, got {max_lag}.")
     lines = indicator.movedim(2 + axis, -1)

@@ -234,8 +234,11 @@ def half_square(lag: int) -> list[tuple[int, int]]:
 
 
 def _density(runs: RunLengths, longest: int) -> Floats:
-    chords = runs.chords[0, : longest + 1]
-    density: Floats = chords / max(1, chords.sum())
+    """Share of the chords of each length; an axis shorter than the longest chord of another has none of those."""
+    chords = np.zeros(longest + 1)
+    found = runs.chords[0, : longest + 1]
+    chords[: len(found)] = found
+    density: Floats = chords / max(1.0, chords.sum())
     return density
 
 

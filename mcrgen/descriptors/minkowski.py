@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mcrgen.descriptors.module import Descriptor
+from mcrgen.descriptors.module import Descriptor, as_real
 from mcrgen.errors import InputError
 
 
@@ -72,12 +72,12 @@ def minkowski_functionals(indicator: Tensor, *, connectivity: int | None = None,
         raise InputError(f"indicator: expected (B, C, [D,] H, W) with 2 voxels or more along each axis, got {shape}.")
     if connectivity not in (None, 1, dims):
         raise InputError(f"connectivity: expected 1 (faces) or {dims} (corners) for {dims}D media, got {connectivity}.")
-    full = connectivity != 1
+    full, field = connectivity != 1, as_real(indicator)
     return MinkowskiDensities(
-        fraction=_mean(indicator),
-        boundary=(math.pi / 2 if dims == 2 else 2.0) * _crossings(indicator, periodic),
-        mean_curvature=_section_curvature(indicator, full, periodic) if dims == 3 else None,
-        euler=_euler(indicator, tuple(range(dims)), full, periodic),
+        fraction=_mean(field),
+        boundary=(math.pi / 2 if dims == 2 else 2.0) * _crossings(field, periodic),
+        mean_curvature=_section_curvature(field, full, periodic) if dims == 3 else None,
+        euler=_euler(field, tuple(range(dims)), full, periodic),
     )
 
 

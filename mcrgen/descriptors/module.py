@@ -1,4 +1,4 @@
-"""The thin Module around a descriptor function."""
+"""The thin Module around a descriptor function, and what the functions share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
+
+from mcrgen.errors import InputError
 
 
 class Descriptor(nn.Module):
@@ -38,3 +41,20 @@ class Descriptor(nn.Module):
     def extra_repr(self) -> str:
         """The settings."""
         return ", ".join(f"{name}={value}" for name, value in self.settings.items())
+
+
+def as_real(indicator: Tensor) -> Tensor:
+    """A floating-point indicator: booleans and integers can neither be subtracted, multiplied nor averaged safely."""
+    return indicator if indicator.is_floating_point() else indicator.to(torch.get_default_dtype())
+
+
+def axis_length(indicator: Tensor, axis: int) -> int:
+    """Voxels along a spatial axis.
+
+    Raises:
+        InputError: the medium has no such axis.
+    """
+    axes = indicator.ndim - 2
+    if not 0 <= axis < axes:
+        raise InputError(f"axis: expected 0 to {axes - 1} for a medium of {axes} axes, got {axis}.")
+    return indicator.shape[2 + axis]

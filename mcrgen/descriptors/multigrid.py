@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from mcrgen.descriptors.module import Descriptor
+from mcrgen.descriptors.module import Descriptor, as_real
 from mcrgen.errors import InputError
 
 
@@ -31,7 +31,7 @@ def multigrid_levels(medium: Tensor, limit: int) -> list[Tensor]:
     if medium.ndim not in (4, 5):
         raise InputError(f"medium: expected slices (B, C, H, W) or volumes (B, C, D, H, W), got {medium.ndim} axes.")
     pool = F.avg_pool2d if medium.ndim == 4 else F.avg_pool3d
-    levels = [medium]
+    levels = [as_real(medium)]
     while min(levels[-1].shape[2:]) // 2 >= 2 * limit:
         levels.append(pool(levels[-1], 2))
     return levels

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mcrgen.descriptors.bits import BitBlock, Shift, as_voxels, count_all, is_binary
-from mcrgen.descriptors.module import Descriptor
+from mcrgen.descriptors.module import Descriptor, as_real
 from mcrgen.errors import InputError
 
 Configuration = Sequence[tuple[int, ...]]
@@ -33,15 +33,18 @@ def n_point_probability(indicator: Tensor, configurations: Sequence[Configuratio
         ``(B, C, number of configurations)`` float64.
 
     Raises:
-        InputError: a configuration larger than the medium, or vertices of another dimension.
+        InputError: no configuration, one larger than the medium, or vertices of another dimension.
     """
     shape = tuple(indicator.shape[2:])
+    if len(configurations) == 0:
+        raise InputError("configurations: expected at least one, got none.")
     shifts = [_from_zero(configuration, shape, periodic=periodic) for configuration in configurations]
     if not periodic and is_binary(indicator):
         counts = count_configurations(as_voxels(indicator), [_in_volume(s) for s in shifts])
         numbers = torch.from_numpy(counts / [positions(s, shape) for s in shifts])
         return numbers.reshape(*indicator.shape[:2], len(shifts))
-    means = [_mean_product(indicator, s, periodic=periodic) for s in shifts]
+    field = indicator if indicator.dtype == torch.bool else as_real(indicator)
+    means = [_mean_product(field, s, periodic=periodic) for s in shifts]
     return torch.stack(means, dim=-1)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mcrgen.descriptors.module import Descriptor
+from mcrgen.descriptors.module import Descriptor, as_real
 from mcrgen.descriptors.patterns import local_patterns
 from mcrgen.descriptors.sliced_wasserstein import random_directions, sliced_wasserstein
 from mcrgen.errors import InputError, require_positive, require_seed
@@ -45,6 +45,7 @@ def pattern_distance(
     Raises:
         InputError: the numbers of channels differ, the patterns do not fit the slices, or a setting is out of range.
     """
+    reference, candidate = as_real(reference), as_real(candidate)
     for name, medium in (("reference", reference), ("candidate", candidate)):
         shortest = min(medium.shape[2:])
         if not 1 <= size <= shortest:

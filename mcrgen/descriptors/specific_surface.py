@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from mcrgen.descriptors.module import Descriptor
+from mcrgen.descriptors.module import Descriptor, as_real
 from mcrgen.errors import InputError
 
 _SLOPE_FACTOR = {2: math.pi, 3: 4.0}
@@ -32,9 +32,10 @@ def interface_density(indicator: Tensor, *, periodic: bool = False) -> Tensor:
     """
     if min(indicator.shape[2:]) < 2:
         raise InputError(f"indicator: expected 2 voxels or more along every axis, got {tuple(indicator.shape[2:])}.")
-    axes = range(2, indicator.ndim)
-    wraps = [indicator.narrow(a, 0, 1) if periodic else None for a in axes]
-    changes = [indicator.diff(dim=a, append=wrap).abs() for a, wrap in zip(axes, wraps, strict=True)]
+    field = as_real(indicator)
+    axes = range(2, field.ndim)
+    wraps = [field.narrow(a, 0, 1) if periodic else None for a in axes]
+    changes = [field.diff(dim=a, append=wrap).abs() for a, wrap in zip(axes, wraps, strict=True)]
     return torch.stack([c.flatten(2).mean(dim=2, dtype=torch.float64) for c in changes], dim=-1)
 
 
@@ -62,7 +63,7 @@ def specific_surface(indicator: Tensor, *, periodic: bool = False) -> Tensor:
     """Interface area per unit volume S_V = 2 P_L, P_L averaged over the axes (Underwood, Quantitative Stereology, 1970).
 
     Right for isotropic media and the same from a section as from the volume, unlike the count of voxel faces, which is 3 P_L
-    and overstates a smooth surface by one half. In terms of the two-point correlation, S_V = 4 (S2(0) - S2(1)).
+    and overstates a smooth surface by one half. In terms of the periodic two-point correlation, S_V = 4 (S2(0) - S2(1)).
 
     Args:
         indicator: ``(B, C, *spatial)``.
@@ -81,7 +82,9 @@ def specific_surface_from_s2(s2: Tensor, dimension: int) -> Tensor:
     """Specific surface from the slope of the two-point correlation at zero lag (Debye, Anderson & Brumberger, 1957).
 
     S_V = -4 dS2/dr in 3D; in 2D the perimeter per area, -pi dS2/dr. Right for isotropic media. The slope is the forward
-    difference S2(1) - S2(0).
+    difference S2(1) - S2(0). Of a periodic S2 it equals :func:`specific_surface`; of a finite window, S2(0) is the mean over
+    all voxels and S2(1) that over the pairs inside, so that a medium whose rim differs from its middle biases the difference:
+    measure the surface itself where the medium is at hand.
 
     Args:
         s2: ``(..., lags)`` two-point correlation at lags 0, 1, ... of one phase.

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mcrgen.descriptors.module import Descriptor
+from mcrgen.descriptors.module import Descriptor, as_real
 from mcrgen.errors import InputError, require_positive
 
 _CHUNK_BYTES = 1 << 24
@@ -64,8 +64,12 @@ def three_point_correlation(
         ``(B, C, N, N)`` in the dtype of the input, symmetric, in the order of :func:`half_window`.
 
     Raises:
-        InputError: ``limit`` does not fit the slices, ``threshold`` is outside (0, 1), or ``steepness`` is not positive.
+        InputError: a volume instead of slices, ``limit`` does not fit them, ``threshold`` is outside (0, 1), or
+            ``steepness`` is not positive.
     """
+    if slices.ndim != 4:
+        raise InputError(f"slices: expected (B, C, H, W), got {tuple(slices.shape)}; pass the sections of a volume as a batch.")
+    slices = as_real(slices)
     height, width = slices.shape[2:]
     largest = (min(height, width) + 1) // 2
     if not 1 <= limit <= largest:

@@ -8,7 +8,7 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from mcrgen.descriptors.module import Descriptor
+from mcrgen.descriptors.module import Descriptor, as_real
 from mcrgen.errors import InputError
 
 _CHUNK = 1 << 24
@@ -37,6 +37,7 @@ def two_point_map(
     Raises:
         InputError: ``max_lag`` is not below the shortest edge, or the shapes differ.
     """
+    indicator, other = as_real(indicator), None if other is None else as_real(other)
     spatial = indicator.shape[2:]
     if max_lag is not None and not 0 <= max_lag < min(spatial):
         raise InputError(f"max_lag: expected 0 to {min(spatial) - 1} for a medium of {tuple(spatial)} voxels, got {max_lag}.")

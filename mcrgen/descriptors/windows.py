@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,12 @@ Window = tuple[slice, ...]
 Read = Callable[[Window], NDArray[np.bool_]]
 
 _MOST = 64
-_QUANTILE_95 = 1.96
+_BAND = (0.025, 0.975)
 
 
 @dataclass(frozen=True)
 class Band:
-    """Where 95 % of the curves of windows are expected.
+    """Where 95 % of the curves of windows lie: it tells how windows of that size scatter, not how far the medium is known.
 
     Attributes:
         low: lower edge over the lags.
@@ -39,12 +40,13 @@ class Band:
 def grid_windows(shape: Sequence[int], edge: int) -> list[Window]:
     """Windows of one edge length, evenly spread over a medium from border to border, neighbours overlapping by half or less.
 
-    Of more than 64 an even selection is taken.
+    At most 64: the axes are thinned out evenly, so that in a large medium neighbours need not meet.
     """
     counts = [max(1, int(2 * length / edge) - 1) for length in shape]
+    while prod(counts) > _MOST:
+        counts[counts.index(max(counts))] -= 1
     starts = [np.linspace(0, length - edge, count).round().astype(int) for length, count in zip(shape, counts, strict=True)]
-    windows = [tuple(slice(int(s), int(s) + edge) for s in corner) for corner in itertools.product(*starts)]
-    return windows[:: -(-len(windows) // _MOST)]
+    return [tuple(slice(int(s), int(s) + edge) for s in corner) for corner in itertools.product(*starts)]
 
 
 def random_windows(shape: Sequence[int], edge: int, count: int, rng: np.random.Generator) -> list[Window]:
@@ -59,7 +61,7 @@ def measure_windows(read: Read, windows: Sequence[Window], curves: Sequence[str]
 
 
 def bands(measurements: Sequence[Measurement], transform: Callable[[Measurement, str], NDArray[np.float64]]) -> dict[str, Band]:
-    """Band of each curve: mean and 1.96 standard deviations either way, over windows.
+    """Band of each curve: the 2.5th and 97.5th percentiles over windows.
 
     Args:
         measurements: of at least two windows of one size.
@@ -70,6 +72,5 @@ def bands(measurements: Sequence[Measurement], transform: Callable[[Measurement,
         curves = [transform(m, name) for m in measurements]
         longest = max(map(len, curves))
         stack = np.stack([np.pad(c, (0, longest - len(c))) for c in curves])  # chord lengths end where a window's longest does
-        centre, spread = stack.mean(axis=0), _QUANTILE_95 * stack.std(axis=0, ddof=1)
-        found[name] = Band(centre - spread, centre + spread)
+        found[name] = Band(*np.quantile(stack, _BAND, axis=0))
     return found

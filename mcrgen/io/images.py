@@ -166,7 +166,8 @@ def _read_photo(path: Path, *, photograph: bool) -> Raster:
     with _mosaics_allowed(), Image.open(path) as image:
         voxel_size_um = _sidecar_voxel_size(path)
         if image.mode in plain or image.mode.startswith("I;"):
-            return Raster(np.asarray(image), voxel_size_um)
+            array = np.asarray(image)
+            return Raster(array != 0 if array.dtype == np.bool_ else array, voxel_size_um)  # Pillow's True is a byte of 255
         array = np.asarray(image.convert("RGB"))
     return _collapse_grey(array, voxel_size_um)
 
@@ -219,6 +220,9 @@ def _read_tiff(path: Path, name: str, *, photograph: bool) -> Raster:
         voxel_size_um = tiff_voxel_size(tif)
         negative = photograph and tif.pages.first.photometric == tifffile.PHOTOMETRIC.MINISWHITE
         axes = series[0].axes
+        channels = ome_channels(tif)
+    if channels > 1 and not photograph:
+        raise InputError(f"{name}: expected one channel of labels, '{path}' has {channels}; save one of them.")
     if "S" in axes and len(series) == 1:
         return _collapse_grey(np.moveaxis(array, axes.index("S"), -1).squeeze(), voxel_size_um)
     if negative:
@@ -245,6 +249,12 @@ def strict_tifffile() -> Iterator[None]:
         logger.removeHandler(handler)
     if complaints:
         raise ValueError(complaints[0])
+
+
+def ome_channels(tif: tifffile.TiffFile) -> int:
+    """Channels of an OME-TIFF; 1 for other files (in ImageJ's, slices often go by the name of channels)."""
+    series = tif.series[0]
+    return int(series.shape[series.axes.index("C")]) if tif.is_ome and "C" in series.axes else 1
 
 
 def tiff_voxel_size(tif: tifffile.TiffFile) -> float | None:

@@ -14,17 +14,18 @@ import tifffile
 from numpy.typing import NDArray
 
 from mcrgen.errors import InputError
-from mcrgen.io.images import TIFF_SUFFIXES, Raster, damage_told, read_raster, strict_tifffile, tiff_voxel_size
+from mcrgen.io.images import TIFF_SUFFIXES, Raster, damage_told, ome_channels, read_raster, strict_tifffile, tiff_voxel_size
 from mcrgen.io.phases import MAX_PHASES, Phases, check_phase_count, distinct_values, find_phase, index_of
 
 _SCAN_VOXELS = 1 << 24
 
-Read = Callable[[int, int], NDArray[Any]]
+Box = tuple[slice, slice, slice]
+Read = Callable[[Box], NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class _Planes:
-    """Planes of a file as they are stored: ``read(start, stop)`` gives ``(stop - start, H, W)``."""
+class _Stored:
+    """A file's array: ``read((z, y, x))`` gives that part of it, ``(D, H, W)``, an image being one plane."""
 
     shape: tuple[int, ...]
     voxel_size_um: float | None
@@ -34,7 +35,7 @@ class _Planes:
 class LabelFile:
     """A segmented image or volume on disk; a context manager.
 
-    NPY files and TIFF stacks are read slab by slab, other formats (2D images for the most part) are held in memory.
+    NPY files and TIFF stacks of planes are read part by part, other formats (2D images for the most part) are held in memory.
 
     Attributes:
         path: the file.
@@ -70,7 +71,7 @@ class LabelFile:
         self._tif: tifffile.TiffFile | None = None
         try:
             stored = self._open()
-            if len(stored.shape) not in (2, 3):
+            if len(stored.shape) not in (2, 3) or 0 in stored.shape:
                 raise InputError(f"{name}: expected a 2D image or a 3D volume, '{path}' has the shape {stored.shape}.")
             self.shape = stored.shape
             self.voxel_size_um = stored.voxel_size_um
@@ -94,8 +95,16 @@ class LabelFile:
         Raises:
             InputError: the file is damaged there.
         """
+        return self.part((slice(start, stop), slice(None), slice(None)))
+
+    def part(self, box: Box) -> NDArray[np.uint8]:
+        """Labels 0..n-1 of a box (z, y, x), ``(D, H, W)``; an image is one plane.
+
+        Raises:
+            InputError: the file is damaged there.
+        """
         with damage_told(self.path, self._name):
-            return index_of(self._read(start, stop), self._values)
+            return index_of(self._read(box), self._values)
 
     def labels(self) -> NDArray[np.uint8]:
         """The whole medium in memory, of :attr:`shape`."""
@@ -112,49 +121,58 @@ class LabelFile:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _open(self) -> _Planes:
+    def _open(self) -> _Stored:
         suffix = self.path.suffix.lower()
         if self.path.is_file() and suffix == ".npy":
             return self._open_npy()
         if self.path.is_file() and suffix in TIFF_SUFFIXES:
             with damage_told(self.path, self._name), strict_tifffile():
-                paged = self._open_pages()
-            if paged is not None:
-                return paged
+                stack = self._open_stack(tifffile.TiffFile(self.path))
+            if stack is not None:
+                return stack
         return self._in_memory(read_raster(self.path, self._name))
 
-    def _open_npy(self) -> _Planes:
+    def _open_npy(self) -> _Stored:
         raster = read_raster(self.path, self._name)  # memory-mapped
 
-        def read(start: int, stop: int) -> NDArray[Any]:
+        def read(box: Box) -> NDArray[Any]:
             mapped = read_raster(self.path, self._name).array  # a map of its own, so that its pages are let go of
-            return np.array(_as_planes(mapped)[start:stop])
+            return np.array(_as_volume(mapped)[box])
 
-        return _Planes(raster.array.shape, raster.voxel_size_um, read)
+        return _Stored(raster.array.shape, raster.voxel_size_um, read)
 
-    def _open_pages(self) -> _Planes | None:
-        """A stack of grey pages of one size; None for anything else."""
-        tif = self._tif = tifffile.TiffFile(self.path)
-        stored = [page for series in tif.series for page in series.pages]
-        pages = [page for page in stored if page is not None]
-        if len(pages) < max(2, len(stored)) or len({page.shape for page in pages}) > 1 or len(pages[0].shape) != 2:
-            return None
-        if len({series.dtype for series in tif.series}) > 1:
-            return None
+    def _open_stack(self, tif: tifffile.TiffFile) -> _Stored | None:
+        """A stack of grey planes, one behind the other or page by page; None for anything else."""
+        self._tif = tif
+        series = list(tif.series)
+        shape = series[0].shape
+        if len(series) == 1 and len(shape) == 3 and "S" not in series[0].axes and ome_channels(tif) == 1:
+            if series[0].dataoffset is not None:
+                return _Stored(shape, tiff_voxel_size(tif), self._mapped(series[0].dataoffset, series[0].dtype, shape))
+            pages = [page for page in series[0].pages if page is not None]
+            if len(pages) == shape[0] and all(page.shape == shape[1:] for page in pages):
+                return _Stored(shape, tiff_voxel_size(tif), _paged(pages))
+        if len(series) > 1 and len(shape) == 2 and all(s.shape == shape and s.dtype == series[0].dtype for s in series):
+            pages = [page for s in series for page in s.pages if page is not None]
+            return _Stored((len(pages), *shape), tiff_voxel_size(tif), _paged(pages))
+        return None
 
-        def read(start: int, stop: int) -> NDArray[Any]:
-            with strict_tifffile():
-                return np.stack([page.asarray() for page in pages[start:stop]])
+    def _mapped(self, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Read:
+        assert self._tif is not None
+        stored = dtype.newbyteorder(self._tif.byteorder)
 
-        return _Planes((len(pages), *pages[0].shape), tiff_voxel_size(tif), read)
+        def read(box: Box) -> NDArray[Any]:
+            return np.array(np.memmap(self.path, stored, "r", offset, shape)[box], dtype=dtype)
 
-    def _in_memory(self, raster: Raster) -> _Planes:
+        return read
+
+    def _in_memory(self, raster: Raster) -> _Stored:
         if raster.colour:
             raise InputError(
                 f"{self._name}: expected labels, '{self.path}' is a colour image; run `mcrgen segment` on it first."
             )
-        array = raster.array
-        return _Planes(array.shape, raster.voxel_size_um, lambda start, stop: _as_planes(array)[start:stop])
+        volume = _as_volume(raster.array)
+        return _Stored(raster.array.shape, raster.voxel_size_um, lambda box: volume[box])
 
     def _scan(self, advance: Callable[[int], None]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Distinct values, ascending, and how often each occurs."""
@@ -165,7 +183,8 @@ class LabelFile:
         for start in range(0, self.depth, step):
             stop = min(start + step, self.depth)
             with damage_told(self.path, self._name):
-                values, counts = distinct_values(self._read(start, stop), label)
+                slab = self._read((slice(start, stop), slice(None), slice(None)))
+                values, counts = distinct_values(slab, label)
             for value, count in zip(values.tolist(), counts.tolist(), strict=True):
                 found[value] = found.get(value, 0) + count
             values = np.array(sorted(found), dtype=values.dtype)
@@ -176,5 +195,13 @@ class LabelFile:
         return values, np.array([found[v] for v in values.tolist()], dtype=np.int64)
 
 
-def _as_planes(array: NDArray[Any]) -> NDArray[Any]:
-    return array if array.ndim == 3 else array[None]
+def _as_volume(array: NDArray[Any]) -> NDArray[Any]:
+    return array[None] if array.ndim == 2 else array
+
+
+def _paged(pages: list[Any]) -> Read:
+    def read(box: Box) -> NDArray[Any]:
+        with strict_tifffile():
+            return np.stack([page.asarray()[box[1:]] for page in pages[box[0]]])
+
+    return read

@@ -15,6 +15,7 @@ from mcrgen.io.label_files import LabelFile
 from mcrgen.io.volumes import open_volume
 
 VALUES = np.array([3, 7, 200])
+KNOWN_SIZE = ("streamed.tif", "contiguous.tif", "bigendian.tif")
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +37,32 @@ def write(path: Path, labels: np.ndarray) -> None:
                 writer.write((slice(z, z + 3), slice(0, 10), slice(0, 12)), values[z : z + 3])
     elif kind == "contiguous":
         tifffile.imwrite(path, values, metadata=None, **imagej_tags(labels.shape, 2.5))
+    elif kind == "bigendian":
+        tifffile.imwrite(path, values.astype(np.uint16), byteorder=">", metadata=None, **imagej_tags(labels.shape, 2.5))
+    elif kind == "pages":
+        with tifffile.TiffWriter(path) as tif:
+            for plane in values:
+                tif.write(plane, contiguous=False, metadata=None)
     else:
-        tifffile.imwrite(path, values, imagej=True, compression="zlib")
+        tifffile.imwrite(path, values, imagej=True, compression=None if kind == "hyperstack" else "zlib")
 
 
 @pytest.mark.parametrize("slab", [1, 4, 100])
 @pytest.mark.parametrize(
     "name",
-    ["plain.npy", "fortran.npy", "int16.npy", "float.npy", "zip.npz", "streamed.tif", "contiguous.tif", "imagej.tif"],
+    [
+        "plain.npy",
+        "fortran.npy",
+        "int16.npy",
+        "float.npy",
+        "zip.npz",
+        "streamed.tif",
+        "contiguous.tif",
+        "imagej.tif",
+        "hyperstack.tif",
+        "bigendian.tif",
+        "pages.tif",
+    ],
 )
 def test_any_slab_of_any_format(
     labels: np.ndarray, tmp_path: Path, name: str, slab: int, monkeypatch: pytest.MonkeyPatch
@@ -60,7 +79,9 @@ def test_any_slab_of_any_format(
         for start in range(0, 9, slab):
             np.testing.assert_array_equal(medium.planes(start, min(9, start + slab)), labels[start : start + slab])
         np.testing.assert_array_equal(medium.labels(), labels)
-        assert medium.voxel_size_um == (pytest.approx(2.5) if name in ("streamed.tif", "contiguous.tif") else None)
+        assert medium.voxel_size_um == (pytest.approx(2.5) if name in KNOWN_SIZE else None)
+        box = (slice(2, 5), slice(3, 9), slice(0, 7))
+        np.testing.assert_array_equal(medium.part(box), labels[box])
 
 
 def test_images_are_one_plane(labels: np.ndarray, tmp_path: Path) -> None:
@@ -114,3 +135,29 @@ def test_colour_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(tmp_path / "c.png")
     with pytest.raises(InputError, match=r"expected labels, .* is a colour image; run `mcrgen segment`"):
         LabelFile(tmp_path / "c.png", "medium", phase=None, phase_name="phase")
+
+
+@pytest.mark.parametrize("axes", ["TZYX", "ZCYX", "CYX"])
+def test_more_axes_than_space_are_refused(axes: str, tmp_path: Path) -> None:
+    shape = {"T": 2, "Z": 5, "C": 3, "Y": 8, "X": 9}
+    stack = np.random.default_rng(0).integers(0, 2, [shape[a] for a in axes], dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", stack, ome=True, metadata={"axes": axes})
+    with pytest.raises(InputError, match=r"expected (one channel of labels|a 2D image or a 3D volume), .*a\.tif"):
+        LabelFile(tmp_path / "a.tif", "medium", phase=None, phase_name="phase")
+    with pytest.raises(InputError, match=r"expected (one channel of labels|a 2D image or a 3D volume), .*a\.tif"):
+        read_medium(tmp_path / "a.tif", "x", phase=None, phase_name="y")
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
+def test_one_bit_images(suffix: str, labels: np.ndarray, tmp_path: Path) -> None:
+    bits = labels[0] > 0
+    Image.fromarray(bits).save(tmp_path / f"bit.{suffix}")
+    with LabelFile(tmp_path / f"bit.{suffix}", "medium", phase=None, phase_name="phase") as medium:
+        np.testing.assert_array_equal(medium.labels(), bits)
+        assert medium.fractions[1] == pytest.approx(bits.mean())
+
+
+def test_no_voxel_at_all(tmp_path: Path) -> None:
+    np.save(tmp_path / "none.npy", np.zeros((0, 5, 5), np.uint8))
+    with pytest.raises(InputError, match=r"expected a 2D image or a 3D volume, .* has the shape \(0, 5, 5\)"):
+        LabelFile(tmp_path / "none.npy", "medium", phase=None, phase_name="phase")
