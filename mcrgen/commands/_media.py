@@ -84,6 +84,16 @@ def warn_of_scales(media: list[LabelFile]) -> None:
             )
 
 
+def warn_of_values(media: list[LabelFile]) -> None:
+    """Say which media have other label values than the first, and that their order decides; 0 and 1, 0 and 255 go unsaid."""
+    reference = media[0].phases.values
+    for medium in media[1:]:
+        values = medium.phases.values
+        if values != reference and (len(values) > 2 or values[0] != 0 or reference[0] != 0):
+            pairs = ", ".join(f"{a} with {b}" for a, b in zip(reference, values, strict=True))
+            console.print(f"note: the labels of '{medium.path}' are compared in ascending order: {pairs}.", style="yellow")
+
+
 def largest_lag(shapes: Iterable[tuple[int, ...]], wanted: int | None, default: int) -> int:
     """The largest lag to measure to: the one that was asked for, or the default where it fits.
 
@@ -159,3 +169,17 @@ def describe(medium: LabelFile) -> dict[str, object]:
         "voxel_size_um": medium.voxel_size_um,
         "phase_fractions": medium.fractions,
     }
+
+
+@contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """Make a folder for results; what keeps it from being written to becomes one sentence.
+
+    Raises:
+        InputError: the place cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f"output: cannot write to '{folder}' ({error.strerror}); choose another folder.") from error

@@ -61,7 +61,7 @@ class Source:
     voxel_size_um: float | None
     sections: int
     s3_limit: int
-    gram: str | None
+    gram: str
     curves: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -229,7 +229,8 @@ def minkowski_report(source: Source) -> Report:
         found = minkowski_functionals(body.float())
         values = (found.fraction, found.boundary, found.mean_curvature, found.euler)
         rows.append([distance, *("" if v is None else float(v) for v in values)])
-    own = dict(zip(columns[1:], rows[-_DILATIONS.start][1:], strict=True))
+    undilated = next(row for row in rows if row[0] == 0)
+    own = dict(zip(columns[1:], undilated[1:], strict=True))
     data = {name: value for name, value in own.items() if value != ""}
     return Report(data, columns, rows, lambda path: plot_minkowski(path, rows, voxel_size_um=source.voxel_size_um))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from mcrgen.errors import InputError
@@ -11,40 +12,57 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from mcrgen.io.label_files import LabelFile
-
 PATTERN_SIZE = 7
+NO_GRAM = "none"
+
+_S3_LIMIT = 8
+_LARGEST_S3_LIMIT = 32
+_GRAM_EDGE = 256
 
 Sections = dict[str, "NDArray[np.uint8]"]
 PerNormal = dict[str, list["Tensor"]]
 
 
-def load_features(source: str | None) -> nn.Module | None:
-    """VGG-19 for Gram matrices of finite windows: ``random``, ``imagenet`` or a file; None for none.
+def load_features(source: str) -> nn.Module | None:
+    """VGG-19 for Gram matrices of finite windows: ``random``, ``imagenet`` or a file; nothing for ``none``.
 
     Raises:
         InputError: as :func:`mcrgen.networks.vgg_weights.load_vgg`.
     """
-    if source is None:
+    if source == NO_GRAM:
         return None
     from mcrgen.networks.vgg_weights import load_vgg
 
     return load_vgg(source, padding="zero", name="gram")
 
 
-def check_sections(media: list[LabelFile], s3_limit: int, gram: str | None) -> None:
-    """Raise unless the sections of all media are large enough.
+def largest_s3_limit(shapes: Iterable[tuple[int, ...]], wanted: int | None) -> int:
+    """The limit of the lags of S3: the one that was asked for, or 8 where it fits.
 
     Raises:
-        InputError: a limit that does not fit, or an image too small for VGG-19.
+        InputError: a limit that does not fit into every section.
+    """
+    shortest = min(min(shape) for shape in shapes)
+    largest = (shortest + 1) // 2
+    if wanted is None:
+        return min(_S3_LIMIT, largest)
+    if not 1 <= wanted <= min(largest, _LARGEST_S3_LIMIT):
+        raise InputError(
+            f"s3_limit: expected 1 to {min(largest, _LARGEST_S3_LIMIT)} for a shortest edge of {shortest} voxels, got {wanted}."
+        )
+    return wanted
+
+
+def check_gram(shapes: Iterable[tuple[int, ...]], source: str) -> None:
+    """Raise unless VGG-19 can look at the sections of all media.
+
+    Raises:
+        InputError: media too small.
     """
     from mcrgen.networks.vgg import SMALLEST_SIZE
 
-    shortest = min(min(medium.shape) for medium in media)
-    largest = (shortest + 1) // 2
-    if not 1 <= s3_limit <= largest:
-        raise InputError(f"s3_limit: expected 1 to {largest} for a shortest edge of {shortest} voxels, got {s3_limit}.")
-    if gram is not None and shortest < SMALLEST_SIZE:
+    shortest = min(min(shape) for shape in shapes)
+    if source != NO_GRAM and shortest < SMALLEST_SIZE:
         raise InputError(
             f"gram: expected media of at least {SMALLEST_SIZE} x {SMALLEST_SIZE} voxels, the shortest edge is {shortest}; "
             "leave Gram matrices out."
@@ -52,7 +70,10 @@ def check_sections(media: list[LabelFile], s3_limit: int, gram: str | None) -> N
 
 
 def section_descriptors(sections: Sections, phase: int, *, s3_limit: int, features: nn.Module | None) -> dict[str, PerNormal]:
-    """Descriptor -> section normal -> mean over the sections, for ``s3``, ``variation`` and, with a network, ``gram``."""
+    """Descriptor -> section normal -> mean over the sections, for ``s3``, ``variation`` and, with a network, ``gram``.
+
+    Gram matrices are those of the first 256 x 256 voxels of each section: feature maps take 2 kB per voxel.
+    """
     import torch
 
     from mcrgen.descriptors.three_point import three_point_correlation
@@ -61,10 +82,11 @@ def section_descriptors(sections: Sections, phase: int, *, s3_limit: int, featur
     found: dict[str, PerNormal] = {name: {} for name in ("s3", "variation", *(("gram",) if features else ()))}
     for normal, labels in sections.items():
         slices = torch.from_numpy(labels == phase)[:, None].float()
-        found["s3"][normal] = [three_point_correlation(slices, s3_limit)[:, 0].mean(dim=0)]
+        one_by_one = (three_point_correlation(s[None], s3_limit)[0, 0] for s in slices)
+        found["s3"][normal] = [sum(one_by_one, start=torch.zeros(())) / len(slices)]
         found["variation"][normal] = [normalised_variation(slices)[:, 0].mean(dim=0)]
         if features is not None:
-            found["gram"][normal] = _mean_gram(slices, features)
+            found["gram"][normal] = _mean_gram(slices[..., :_GRAM_EDGE, :_GRAM_EDGE], features)
     return found
 
 

@@ -12,9 +12,9 @@ import tyro
 
 from mcrgen import config as configuration
 from mcrgen.commands._console import console
-from mcrgen.commands._media import describe, largest_lag, open_media
+from mcrgen.commands._media import describe, largest_lag, open_media, output_folder
 from mcrgen.commands._reports import REPORTS, STREAMED, Report, Source, check_memory
-from mcrgen.commands._sections import check_sections
+from mcrgen.commands._sections import NO_GRAM, check_gram, largest_s3_limit
 from mcrgen.errors import InputError, near_name, require_output_file, require_positive
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class CharacterizeConfig:
     """Largest lag of the curves, in voxels; half the shortest edge, at most 128, if not given."""
     sections: int = 16
     """Sections per normal of a volume for s3 and gram."""
-    s3_limit: int = 8
-    """Lags of S3 stay below this, in voxels."""
+    s3_limit: int | None = None
+    """Lags of S3 stay below this, in voxels; 8 if not given, less where the medium is smaller."""
     gram: str = "random"
     """Weights of VGG-19 for gram: random (untrained filters), imagenet (downloaded) or a file."""
     overwrite: bool = False
@@ -84,33 +84,25 @@ def run(config: CharacterizeConfig) -> CharacterizeResult:
     _check(config, names)
     with open_media(config.medium, (), ("medium", ""), phase=config.phase) as (medium,):
         source = _source(config, medium, names)
-        config.output.mkdir(parents=True, exist_ok=True)
-        configuration.save(config, config.output / "config.yaml")
-        found: dict[str, Any] = {}
-        for name in names:
-            with console.status(f"measuring {name}") if name not in STREAMED else _nothing():
-                report = REPORTS[name](source)
-            _write(config.output, name, report)
-            found[name] = report.data
-        data = _summary(config, source, found)
-    from mcrgen.io.provenance import write_json
-
-    write_json(config.output / SUMMARY, data)
+        reports = {name: _measure(name, source) for name in names}
+        data = _summary(config, source, {name: report.data for name, report in reports.items()})
+    _write(config, reports, data)
     _tell(data, config.output)
     return CharacterizeResult(config.output, data)
 
 
-def _nothing() -> Any:
-    import contextlib
-
-    return contextlib.nullcontext()
+def _measure(name: str, source: Source) -> Report:
+    if name in STREAMED:  # which show a bar of their own
+        return REPORTS[name](source)
+    with console.status(f"measuring {name.replace('_', '-')}"):
+        return REPORTS[name](source)
 
 
 def _chosen(descriptors: Sequence[str]) -> list[str]:
     wanted = [name.replace("-", "_") for name in descriptors]
     if not wanted:
         raise InputError("descriptors: expected at least one name, got none.")
-    if wanted == ["all"]:
+    if "all" in wanted:
         return list(REPORTS)
     for given, name in zip(descriptors, wanted, strict=True):
         if name not in REPORTS:
@@ -124,8 +116,7 @@ def _products(names: Sequence[str]) -> list[str]:
 
 
 def _check(config: CharacterizeConfig, names: Sequence[str]) -> None:
-    for name in ("sections", "s3_limit"):
-        require_positive(name, getattr(config, name))
+    require_positive("sections", config.sections)
     if config.voxel_size is not None:
         require_positive("voxel_size", config.voxel_size)
     for product in _products(names):
@@ -136,38 +127,46 @@ def _source(config: CharacterizeConfig, medium: LabelFile, names: list[str]) -> 
     """Check the medium against what is asked of it, and take out what ``all`` does not mean for it."""
     shape = medium.shape
     if "pores" in names and len(shape) == 3:
-        if config.descriptors != ("all",):
+        if "all" not in config.descriptors:
             raise InputError(f"descriptors: pores are those of an image, '{medium.path}' is a volume; leave them out.")
         names.remove("pores")
     default = min(_MOST_LAGS, min(shape) // 2)
     max_lag = largest_lag([shape], config.max_lag, default)
     check_memory(names, shape)
-    if "s3" in names or "gram" in names:
-        check_sections([medium], config.s3_limit, config.gram if "gram" in names else None)
+    gram = config.gram if "gram" in names else NO_GRAM
+    check_gram([shape], gram)
     return Source(
         medium,
         max_lag,
         config.voxel_size or medium.voxel_size_um,
         config.sections,
-        config.s3_limit,
-        config.gram if "gram" in names else None,
+        largest_s3_limit([shape], config.s3_limit),
+        gram,
         tuple(curve for name in names for curve in STREAMED.get(name, ())),
     )
 
 
-def _write(folder: Path, name: str, report: Report) -> None:
+def _write(config: CharacterizeConfig, reports: dict[str, Report], data: dict[str, Any]) -> None:
+    """Write all results, and take away those of an earlier run that are not asked for now."""
     import numpy as np
 
-    for suffix in ("csv", "png", "npz"):
-        (folder / f"{name}.{suffix}").unlink(missing_ok=True)
-    if report.rows:
-        with (folder / f"{name}.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(report.header)
-            writer.writerows(report.rows)
-    if report.arrays:
-        np.savez_compressed(folder / f"{name}.npz", **report.arrays)  # type: ignore[arg-type]
-    report.draw(folder / f"{name}.png")
+    from mcrgen.io.provenance import write_json
+
+    folder = config.output
+    with output_folder(folder):
+        for product in _products(list(REPORTS)):
+            (folder / product).unlink(missing_ok=True)
+        configuration.save(config, folder / "config.yaml")
+        for name, report in reports.items():
+            if report.rows:
+                with (folder / f"{name}.csv").open("w", newline="") as file:
+                    writer = csv.writer(file)
+                    writer.writerow(report.header)
+                    writer.writerows(report.rows)
+            if report.arrays:
+                np.savez_compressed(folder / f"{name}.npz", **report.arrays)  # type: ignore[arg-type]
+            report.draw(folder / f"{name}.png")
+        write_json(folder / SUMMARY, data)
 
 
 def _summary(config: CharacterizeConfig, source: Source, found: dict[str, Any]) -> dict[str, Any]:

@@ -17,11 +17,20 @@ from mcrgen.commands._media import (
     largest_lag,
     measure_medium,
     open_media,
+    output_folder,
     read_sections,
     read_window,
     warn_of_scales,
+    warn_of_values,
 )
-from mcrgen.commands._sections import Sections, check_sections, load_features, pattern_distances, section_descriptors
+from mcrgen.commands._sections import (
+    Sections,
+    check_gram,
+    largest_s3_limit,
+    load_features,
+    pattern_distances,
+    section_descriptors,
+)
 from mcrgen.errors import InputError, require_output_file, require_positive
 from mcrgen.plotting.names import CURVE_NAMES, SECTION_NAMES
 
@@ -35,6 +44,7 @@ if TYPE_CHECKING:
 
 PRODUCTS = ("metrics.json", "errors.csv", "comparison.png", "config.yaml")
 _LARGEST_WINDOW = 128
+_CAPTION = "error: relative; MSE: of the scaled curve; band: share of lags within 95 % of the reference's windows"
 
 
 @dataclass(kw_only=True)
@@ -42,7 +52,7 @@ class CompareConfig:
     """Measure volumes or images against their reference: one table, one figure.
 
     Phase fraction, two-point correlation, lineal path, chord lengths, polytope functions, 2D autocovariance, three-point
-    correlation, variation, specific surface, and the 95 % band of the reference's own scatter.
+    correlation, Gram matrices, variation, local patterns, specific surface, and the scatter of the reference's own windows.
     """
 
     reference: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="REFERENCE")]
@@ -57,12 +67,12 @@ class CompareConfig:
     """Largest lag of the curves, in voxels; 63 if not given, less where a medium is smaller."""
     window: int | None = None
     """Edge of the reference's sub-windows for the 95 % band, in voxels; half its shortest edge, at most 128, if not given."""
-    sections: int = 16
-    """Sections per normal of a volume for S3, variation and Gram matrices."""
-    s3_limit: int = 8
-    """Lags of S3 stay below this, in voxels."""
-    gram: str | None = None
-    """Compare Gram matrices of VGG-19 too: random (untrained filters), imagenet (downloaded) or a file with its weights."""
+    sections: int = 8
+    """Sections per normal of a volume for S3, variation, Gram matrices and local patterns."""
+    s3_limit: int | None = None
+    """Lags of S3 stay below this, in voxels; 8 if not given, less where a medium is smaller."""
+    gram: str = "random"
+    """Weights of VGG-19 for Gram matrices: random (untrained filters), imagenet (downloaded), a file; none leaves them out."""
     overwrite: bool = False
     """Replace an earlier comparison in the folder."""
 
@@ -94,25 +104,25 @@ def run(config: CompareConfig) -> CompareResult:
     """
     if not config.candidates:
         raise InputError("candidates: expected at least one volume or image to judge, got none.")
-    for name in ("sections", "s3_limit"):
-        require_positive(name, getattr(config, name))
+    require_positive("sections", config.sections)
     for product in PRODUCTS:
         require_output_file("output", config.output / product, overwrite=config.overwrite)
     names = _names(config.candidates)
     with open_media(config.reference, config.candidates, ("reference", "candidates"), phase=config.phase) as media:
-        check_sections(media, config.s3_limit, config.gram)
+        shapes = [medium.shape for medium in media]
+        check_gram(shapes, config.gram)
+        s3_limit = largest_s3_limit(shapes, config.s3_limit)
         max_lag, map_lag = _lags(config, media)
         window = _window(config, media[0])
         features = load_features(config.gram)
         warn_of_scales(media)
-        comparison = _Comparison(config, media[0], max_lag, map_lag, window, features)
+        warn_of_values(media)
+        comparison = _Comparison(config, media[0], max_lag, map_lag, s3_limit, window, features)
         judged = {name: comparison.judge(medium) for name, medium in zip(names, media[1:], strict=True)}
     metrics = comparison.metrics({name: result for name, (result, _) in judged.items()})
     _write(config, comparison, metrics, {name: sections for name, (_, sections) in judged.items()})
     for table in _tables(metrics["candidates"]):
         console.print(table)
-    for name, result in metrics["candidates"].items():
-        console.print(f"distance of local patterns, {name}: {result['pattern_distance']:.4f}")
     console.print(f"figure: {config.output / 'comparison.png'}")
     return CompareResult(config.output, metrics)
 
@@ -154,6 +164,7 @@ class _Comparison:
         reference: LabelFile,
         max_lag: int,
         map_lag: int,
+        s3_limit: int,
         window: int,
         features: nn.Module | None,
     ) -> None:
@@ -167,6 +178,7 @@ class _Comparison:
         self.voxel_size_um = reference.voxel_size_um
         self.description = describe(reference)
         self.lags = {"max_lag": max_lag, "map_lag": map_lag}
+        self.s3_limit = s3_limit
         measured = measure_medium(reference, self.phase, curves=CURVES, **self.lags)
         self.curves = tuple(name for name, curve in measured.curves.items() if curve.mean.any())
         self.measured = measured
@@ -183,15 +195,13 @@ class _Comparison:
     def _of_sections(self, medium: LabelFile) -> tuple[Sections, dict[str, Any]]:
         sections = read_sections(medium, self.config.sections)
         with console.status("measuring sections"):
-            return sections, section_descriptors(sections, self.phase, s3_limit=self.config.s3_limit, features=self.features)
+            return sections, section_descriptors(sections, self.phase, s3_limit=self.s3_limit, features=self.features)
 
     def judge(self, candidate: LabelFile) -> tuple[dict[str, Any], Sections]:
         """Errors of a candidate, and sections of it to look at."""
         from mcrgen.descriptors.compare import compare, section_errors
 
         measured = measure_medium(candidate, self.phase, curves=self.curves, **self.lags)
-        if not 0.0 < measured.fraction < 1.0:
-            raise InputError(f"candidates: '{candidate.path}' has none of the phase of interest, or nothing else.")
         sections, found = self._of_sections(candidate)
         errors = {name: section_errors(self.descriptors[name], found[name]) for name in found}
         patterns = pattern_distances(self.sections, sections, self.phase)
@@ -230,6 +240,8 @@ class _Comparison:
             "format": 2,
             "phase": self.phase_value,
             **self.lags,
+            "s3_limit": self.s3_limit,
+            "gram": self.config.gram,
             "window": {"edge": self.window, "count": len(self.windows)},
             "reference": self.description | {"curves": curves},
             "candidates": candidates,
@@ -246,36 +258,46 @@ def _write(config: CompareConfig, comparison: _Comparison, metrics: dict[str, An
     from mcrgen.io.provenance import write_json
     from mcrgen.plotting.comparison import plot_comparison
 
-    config.output.mkdir(parents=True, exist_ok=True)
-    configuration.save(config, config.output / "config.yaml")
-    write_json(config.output / "metrics.json", metrics)
+    with output_folder(config.output):
+        configuration.save(config, config.output / "config.yaml")
+        write_json(config.output / "metrics.json", metrics)
     with (config.output / "errors.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("candidate", *_COLUMNS))
+        writer = csv.DictWriter(file, ("candidate", *_COLUMNS))
+        writer.writeheader()
         for name, result in metrics["candidates"].items():
-            writer.writerows((name, *row) for row in _rows(result))
+            writer.writerows({"candidate": name} | row for row in _rows(result))
     plot_comparison(
         config.output / "comparison.png",
         comparison.sections,
         sections,
         metrics,
-        errors={name: {row[0]: row[1] for row in _rows(result)} for name, result in metrics["candidates"].items()},
+        errors={
+            name: {row["descriptor"]: row["relative_error"] for row in _rows(result)[:-1]}
+            for name, result in metrics["candidates"].items()
+        },
         voxel_size_um=comparison.voxel_size_um,
     )
 
 
-_COLUMNS = ("descriptor", "relative_error", "mse_scaled", "max_error", "inside_band")
+_COLUMNS = ("descriptor", "relative_error", "squared_error", "mse_scaled", "max_error", "inside_band", "distance")
 
 
-def _rows(result: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Rows of the table of errors: name, relative error and, for curves, MSE of the scaled curve, largest error, share."""
-    rows: list[tuple[Any, ...]] = [("phase fraction", result["phase_fraction"]["relative_error"], "", "", "")]
+def _rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The errors of a candidate: relative ones and their squares, of curves three more, and the distance of local patterns."""
+
+    def row(label: str, relative: float, squared: float | None = None, **more: float) -> dict[str, Any]:
+        values = {"relative_error": relative, "squared_error": relative**2 if squared is None else squared}
+        return dict.fromkeys(_COLUMNS) | {"descriptor": label} | values | more
+
+    rows = [row("phase fraction", result["phase_fraction"]["relative_error"])]
     for name, curve in result["curves"].items():
-        rows.append((CURVE_NAMES[name], curve["relative_l2"], curve["mse_scaled"], curve["max_error"], curve["inside_band"]))
-    rows.append(("2D autocovariance", result["autocovariance_2d"]["relative_l2"], "", "", ""))
-    rows += [(SECTION_NAMES[name], errors["relative"], "", "", "") for name, errors in result["sections"].items()]
-    rows.append(("specific surface", result["specific_surface"]["relative_error"], "", "", ""))
-    return rows
+        more = {key: curve[key] for key in ("mse_scaled", "max_error", "inside_band")}
+        rows.append(row(CURVE_NAMES[name], curve["relative_l2"], **more))
+    rows.append(row("2D autocovariance", result["autocovariance_2d"]["relative_l2"]))
+    rows += [row(SECTION_NAMES[name], e["relative"], e["squared"]) for name, e in result["sections"].items()]
+    rows.append(row("specific surface", result["specific_surface"]["relative_error"]))
+    distance = {"descriptor": "local patterns", "distance": result["pattern_distance"]}
+    return [*rows, dict.fromkeys(_COLUMNS) | distance]
 
 
 def _tables(candidates: Mapping[str, Any]) -> list[Table]:
@@ -283,17 +305,24 @@ def _tables(candidates: Mapping[str, Any]) -> list[Table]:
     from rich.table import Table
 
     results = {name: _rows(result) for name, result in candidates.items()}
+    first = next(iter(results.values()))
     if len(results) == 1:
-        rows = next(iter(results.values()))
-        table = Table("descriptor", "error", "MSE, scaled", "largest", "in band")
-        for label, relative, mse, largest, inside in rows:
-            extra = (f"{mse:.1e}", f"{largest:.4f}", f"{inside:.0%}") if mse != "" else ("", "", "")
-            table.add_row(label, f"{relative:.2%}", *extra)
+        formats = {
+            "relative_error": ".2%",
+            "squared_error": ".1e",
+            "mse_scaled": ".1e",
+            "max_error": ".4f",
+            "inside_band": ".0%",
+        }
+        table = Table("descriptor", "error", "error²", "MSE", "largest", "band", caption=_CAPTION)
+        for row in first[:-1]:
+            table.add_row(row["descriptor"], *("" if row[c] is None else format(row[c], f) for c, f in formats.items()))
+        table.add_row("local patterns, distance", f"{first[-1]['distance']:.4f}")
         return [table]
     tables = [Table("relative error", *results), Table("MSE of the scaled curve", *results)]
-    for i, (label, *_) in enumerate(next(iter(results.values()))):
-        per_candidate = [rows[i] for rows in results.values()]
-        tables[0].add_row(label, *(f"{row[1]:.2%}" for row in per_candidate))
-        if per_candidate[0][2] != "":
-            tables[1].add_row(label, *(f"{row[2]:.1e}" for row in per_candidate))
+    for i, label in enumerate(row["descriptor"] for row in first[:-1]):
+        tables[0].add_row(label, *(f"{rows[i]['relative_error']:.2%}" for rows in results.values()))
+        if first[i]["mse_scaled"] is not None:
+            tables[1].add_row(label, *(f"{rows[i]['mse_scaled']:.1e}" for rows in results.values()))
+    tables[0].add_row("local patterns, distance", *(f"{rows[-1]['distance']:.4f}" for rows in results.values()))
     return tables

@@ -12,7 +12,7 @@ import tyro
 
 from mcrgen import config as configuration
 from mcrgen.commands._console import console, progress_bar
-from mcrgen.commands._media import describe, largest_lag, measure_medium, open_media, read_window
+from mcrgen.commands._media import describe, largest_lag, measure_medium, open_media, output_folder, read_window
 from mcrgen.errors import InputError, require_output_file, require_positive, require_seed
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ PRODUCTS = ("representative_size.json", "representative_size.csv", "representati
 
 _SIZES = 8
 _SMALLEST = 8
+_KNOWN = 0.9
 
 
 @dataclass(kw_only=True)
@@ -58,15 +59,15 @@ class RepresentativeSizeConfig:
 
 @dataclass(frozen=True)
 class SizeResult:
-    """Windows of one size.
+    """Windows of one size; F2 is known only of those that hold both the phase of interest and others.
 
     Attributes:
         size: edge length in voxels.
-        windows: number of windows with both phases in them.
-        mse: mean over the windows of the mean square difference of F2.
+        windows: number of windows of which F2 is known.
+        mse: mean over them of the mean square difference of F2; None, as the rest that is made of F2, if there are none.
         mse_low: 2.5th percentile of it over the windows.
         mse_high: 97.5th percentile.
-        fraction: mean phase fraction.
+        fraction: mean phase fraction of all windows.
         fraction_low: 2.5th percentile.
         fraction_high: 97.5th percentile.
         f2_low: 2.5th percentile of F2 over the lags.
@@ -75,9 +76,9 @@ class SizeResult:
 
     size: int
     windows: int
-    mse: float
-    mse_low: float
-    mse_high: float
+    mse: float | None
+    mse_low: float | None
+    mse_high: float | None
     fraction: float
     fraction_low: float
     fraction_high: float
@@ -91,7 +92,8 @@ class RepresentativeSizeResult:
 
     Attributes:
         folder: where table and figure are.
-        size: the smallest size from which on all sizes are within the tolerance, in voxels; None if none is.
+        size: the smallest size from which on all sizes are within the tolerance, and F2 is known of 90 % of the windows or
+            more, in voxels; None if none is.
         sizes: the results of each size.
     """
 
@@ -113,7 +115,7 @@ def run(config: RepresentativeSizeConfig) -> RepresentativeSizeResult:
         whole, found = _measure(config, medium, sizes, max_lag)
         description = describe(medium)
         phase = medium.phases.values[medium.phases.phase]
-    size = _representative(found, config.tolerance)
+    size = _representative(found, config.tolerance, config.windows)
     data = {
         "format": 1,
         "medium": description,
@@ -181,10 +183,7 @@ def _measure(
                 if 0.0 < part.fraction < 1.0:
                     curves.append(scaled(part, "s2"))
                 progress.update(bar, advance=1, status=f"{size} voxels")
-            if curves:
-                results.append(_summarise(size, np.array(fractions), np.stack(curves), whole))
-    if not results:
-        raise InputError(f"sizes: every window of {sizes} voxels has a single phase; choose larger ones.")
+            results.append(_summarise(size, np.array(fractions), np.array(curves), whole))
     return (reference.fraction, whole), results
 
 
@@ -193,21 +192,23 @@ def _summarise(
 ) -> SizeResult:
     import numpy as np
 
+    fraction_low, fraction_high = np.quantile(fractions, (0.025, 0.975)).tolist()
+    if len(curves) == 0:
+        return SizeResult(size, 0, None, None, None, float(fractions.mean()), fraction_low, fraction_high, [], [])
     mse = np.square(curves - whole).mean(axis=1)
     low, high = np.quantile(curves, (0.025, 0.975), axis=0)
     mse_low, mse_high = np.quantile(mse, (0.025, 0.975)).tolist()
-    fraction_low, fraction_high = np.quantile(fractions, (0.025, 0.975)).tolist()
     return SizeResult(
         size, len(curves), float(mse.mean()), mse_low, mse_high, float(fractions.mean()), fraction_low, fraction_high,
         low.tolist(), high.tolist(),
     )  # fmt: skip
 
 
-def _representative(results: Sequence[SizeResult], tolerance: float) -> int | None:
-    """The smallest size from which on all are within the tolerance."""
+def _representative(results: Sequence[SizeResult], tolerance: float, windows: int) -> int | None:
+    """The smallest size from which on all are within the tolerance, in windows nearly all of which hold both phases."""
     found = None
     for result in reversed(results):
-        if result.mse > tolerance:
+        if result.mse is None or result.mse > tolerance or result.windows < _KNOWN * windows:
             break
         found = result.size
     return found
@@ -217,10 +218,10 @@ def _write(config: RepresentativeSizeConfig, data: dict[str, Any], voxel_size_um
     from mcrgen.io.provenance import provenance, write_json
     from mcrgen.plotting.representative_size import plot_representative_size
 
-    config.output.mkdir(parents=True, exist_ok=True)
-    configuration.save(config, config.output / "config.yaml")
     record = provenance("representative-size", configuration.to_plain(config), {"medium": config.medium})
-    write_json(config.output / "representative_size.json", data | {"provenance": record})
+    with output_folder(config.output):
+        configuration.save(config, config.output / "config.yaml")
+        write_json(config.output / "representative_size.json", data | {"provenance": record})
     columns = [name for name, value in data["sizes"][0].items() if not isinstance(value, list)]
     with (config.output / "representative_size.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -232,12 +233,14 @@ def _write(config: RepresentativeSizeConfig, data: dict[str, Any], voxel_size_um
 def _tell(data: dict[str, Any]) -> None:
     from rich.table import Table
 
-    table = Table("window", "MSE of F2", "95 % of windows", "phase fraction, 95 %")
+    table = Table("edge", "windows", "MSE of F2", "95 % of windows", "phase fraction, 95 %")
     for r in data["sizes"]:
+        known = r["mse"] is not None
         table.add_row(
             str(r["size"]),
-            f"{r['mse']:.2e}",
-            f"{r['mse_low']:.1e} to {r['mse_high']:.1e}",
+            str(r["windows"]),
+            f"{r['mse']:.2e}" if known else "unknown",
+            f"{r['mse_low']:.1e} to {r['mse_high']:.1e}" if known else "",
             f"{r['fraction_low']:.3f} to {r['fraction_high']:.3f}",
         )
     console.print(table)

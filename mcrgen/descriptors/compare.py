@@ -115,6 +115,8 @@ def _maps(reference: Measurement, candidate: Measurement) -> dict[str, Any]:
 def section_errors(reference: Mapping[str, Sequence[Tensor]], candidate: Mapping[str, Sequence[Tensor]]) -> dict[str, Any]:
     """Relative errors of a descriptor of sections, averaged over the candidate's section normals.
 
+    A volume is compared with a volume normal by normal, anything else with the mean over the reference's normals.
+
     Args:
         reference: section normal -> descriptor, averaged over sections; a list of tensors such as the Gram matrices of layers.
         candidate: the same of the candidate.
@@ -122,16 +124,19 @@ def section_errors(reference: Mapping[str, Sequence[Tensor]], candidate: Mapping
     Returns:
         ``relative``: E = ||D - D_ref|| / ||D_ref|| over all entries (E_S3, E_G and E_V of He et al., Front. Phys. 13 (2025)
         1684783); ``squared``: its square (the error of Seibert et al., Acta Mater. 227 (2022) 117667, eq. 10, here read as a
-        ratio of squared norms); ``per_normal``: E of each normal. The reference is the mean over its own normals.
+        ratio of squared norms); ``per_normal``: E of each normal.
     """
-    targets = [torch.stack(list(tensors)).mean(dim=0) for tensors in zip(*reference.values(), strict=True)]
-    target = torch.cat([t.flatten() for t in targets]).double().numpy()
-    per_normal = {
-        normal: relative_l2(torch.cat([t.flatten() for t in tensors]).double().numpy(), target)
-        for normal, tensors in candidate.items()
-    }
+    mean = [torch.stack(list(tensors)).mean(dim=0) for tensors in zip(*reference.values(), strict=True)]
+    paired = reference.keys() == candidate.keys()
+    per_normal = {n: relative_l2(_flat(c), _flat(reference[n] if paired else mean)) for n, c in candidate.items()}
     return {
         "relative": float(np.mean(list(per_normal.values()))),
         "squared": float(np.mean(np.square(list(per_normal.values())))),
         "per_normal": per_normal,
     }
+
+
+def _flat(tensors: Sequence[Tensor]) -> Floats:
+    """All entries in one vector."""
+    vector: Floats = torch.cat([t.flatten() for t in tensors]).double().numpy()
+    return vector

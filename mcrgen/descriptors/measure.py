@@ -13,6 +13,7 @@ from mcrgen.descriptors.bits import BitBlock, Shift, count_all
 from mcrgen.descriptors.n_point import positions
 from mcrgen.descriptors.polytopes import POLYTOPES, largest_edge, section_configurations
 from mcrgen.descriptors.run_lengths import RunLengths, RunsAcrossSlabs, run_lengths
+from mcrgen.errors import InputError
 
 AXES = {2: "yx", 3: "zyx"}
 NORMALS = {2: "z", 3: "zyx"}
@@ -119,8 +120,16 @@ def measure_planes(
         map_lag: largest lag of the autocovariance maps; None for no maps.
         slab: planes of a slab; by default as many as make 16 million voxels.
         advance: called with the number of planes done.
+
+    Raises:
+        InputError: an axis of a single voxel, or a lag that does not fit.
     """
     curves = tuple(curves)
+    if min(shape) < 2:
+        raise InputError(f"shape: expected 2 voxels or more along every axis, got {tuple(shape)}.")
+    for name, lag in (("max_lag", max_lag), ("map_lag", map_lag or 0)):
+        if not 0 <= lag < min(shape):
+            raise InputError(f"{name}: expected 0 to {min(shape) - 1} for a medium of {tuple(shape)}, got {lag}.")
     volume = _volume(shape)
     plan = _Plan(shape, curves, max_lag, map_lag)
     slab = slab or max(1, _SLAB_VOXELS // (volume[1] * volume[2]))

@@ -174,4 +174,6 @@ def _checked(weights: VGGWeights) -> VGGWeights:
     shapes = [(tuple(weight.shape), tuple(bias.shape)) for weight, bias in weights.convolutions]
     if shapes != [(shape, shape[:1]) for shape in CONVOLUTION_SHAPES] or weights.mean.shape != (3,):
         raise ValueError("not the convolutions of VGG-19")
+    if not all(tensor.isfinite().all() for pair in weights.convolutions for tensor in pair):
+        raise ValueError("weights that are not numbers")
     return weights

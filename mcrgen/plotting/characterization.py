@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from mcrgen.plotting.curves import COLOURS, Line, plot_curve
@@ -29,11 +30,12 @@ def plot_curves(path: Path, curves: Mapping[str, Mapping[str, Sequence[float]]],
     figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
     for axes, (name, parts) in zip(figure.subplots(rows, columns, squeeze=False).ravel(), curves.items(), strict=True):
         kind = "normal to" if name.startswith("p") else "along"
-        lines = [Line(v, f"{kind} {p}", COLOURS[i], dashed=True) for i, (p, v) in enumerate(parts.items())]
-        if len(parts) > 1:
-            lines.append(Line(np.mean(list(parts.values()), axis=0).tolist(), "mean", "black"))
-        plot_curve(axes, name, lines, voxel_size_um=voxel_size_um)
-        axes.legend(frameon=False, fontsize=8)
+        mean = Line(np.mean(list(parts.values()), axis=0).tolist(), "mean", "black")
+        each = [Line(v, f"{kind} {p}", COLOURS[i], dashed=True) for i, (p, v) in enumerate(parts.items())]
+        several = len(parts) > 1
+        plot_curve(axes, name, [*each, mean] if several else [mean], voxel_size_um=voxel_size_um)
+        if several:
+            axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=_DPI)
 
 
@@ -96,6 +98,7 @@ def plot_gram(path: Path, matrices: Mapping[str, NDArray[Any]]) -> None:
     for i, (axes, matrix) in enumerate(zip(figure.subplots(1, len(matrices)), matrices.values(), strict=True), 1):
         image = axes.imshow(np.log10(np.maximum(matrix, 1e-6)), cmap=_MAP_COLOURS)
         axes.set_title(f"layer {i}: {len(matrix)} filters", fontsize=10)
+        axes.set_xlabel("filter")
         figure.colorbar(image, ax=axes, shrink=0.75, label="$\\log_{10} G$" if i == len(matrices) else None)
     figure.savefig(path, dpi=_DPI)
 
@@ -142,8 +145,11 @@ def plot_pores(path: Path, distributions: Mapping[str, Any], *, voxel_size_um: f
     figure = Figure(figsize=(8.0, 3.6), layout="constrained")
     left = figure.add_subplot(1, 2, 1)
     edges = np.array(distributions["area_edges"]) * unit
-    left.stairs(np.array(distributions["area_density"]) * np.diff(distributions["area_edges"]), edges, fill=True, color="0.6")
+    shares = np.array(distributions["area_density"]) * np.diff(distributions["area_edges"])
+    left.bar(edges[:-1], shares, np.diff(edges), align="edge", color="0.6", edgecolor="white", lw=0.5)
     left.set_xscale("log")
+    left.xaxis.set_minor_formatter(NullFormatter())
+    left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     left.set_xlabel("pore area (µm$^2$)" if voxel_size_um else "pore area (pixel$^2$)")
     left.set_ylabel("share of the pores")
     left.set_title(f"{distributions['pores']} pores inside the image", fontsize=10)

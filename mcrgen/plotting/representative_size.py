@@ -26,10 +26,12 @@ def plot_representative_size(path: Path, data: Mapping[str, Any], *, voxel_size_
     unit, name = voxel_size_um or 1.0, "µm" if voxel_size_um else "voxels"
     results = data["sizes"]
     sizes = np.array([r["size"] for r in results]) * unit
+    known = [r for r in results if r["mse"] is not None]
+    edges = np.array([r["size"] for r in known]) * unit
     figure = Figure(figsize=(12.0, 3.6), layout="constrained")
     error, curves, fraction = figure.subplots(1, 3)
-    error.fill_between(sizes, [r["mse_low"] for r in results], [r["mse_high"] for r in results], color="0.85", lw=0)
-    error.loglog(sizes, [r["mse"] for r in results], "o-", color="black", ms=4, lw=1.2)
+    error.fill_between(edges, [r["mse_low"] for r in known], [r["mse_high"] for r in known], color="0.85", lw=0)
+    error.loglog(edges, [r["mse"] for r in known], "o-", color="black", ms=4, lw=1.2)
     error.axhline(data["tolerance"], color="tab:red", lw=1, ls="--", label=f"tolerance {data['tolerance']:g}")
     if data["representative_size"] is not None:
         chosen = data["representative_size"] * unit
@@ -38,7 +40,7 @@ def plot_representative_size(path: Path, data: Mapping[str, Any], *, voxel_size_
     error.set_ylabel("mean square difference of $F_2$")
     error.legend(frameon=False, fontsize=8)
     lags = np.arange(len(data["f2"])) * unit
-    shown = [results[i] for i in np.unique(np.linspace(0, len(results) - 1, _CURVES).astype(int))]
+    shown = [known[i] for i in np.unique(np.linspace(0, len(known) - 1, min(_CURVES, len(known))).astype(int))]
     for colour, r in zip(COLOURS, shown, strict=False):
         label = f"windows of {r['size'] * unit:g}, 95 %"
         curves.fill_between(lags, r["f2_low"], r["f2_high"], color=colour, alpha=0.25, lw=0, label=label)

@@ -111,6 +111,7 @@ def test_an_image_with_its_pores(volume: Path, tmp_path: Path) -> None:
         ({"voxel_size": -1.0}, r"voxel_size: expected a number greater than 0, got -1"),
         ({"descriptors": ("s3",), "s3_limit": 13}, r"s3_limit: expected 1 to 12 for a shortest edge of 24 voxels, got 13"),
         ({"descriptors": ("gram",), "gram": "none.pth"}, r"gram: no such file 'none\.pth'"),
+        ({"voxel_size": float("inf")}, r"voxel_size: expected a number greater than 0, got inf"),
     ],
 )
 def test_bad_input(volume: Path, changes: dict[str, Any], message: str) -> None:
@@ -129,7 +130,9 @@ def test_nothing_is_overwritten_unasked(volume: Path) -> None:
     characterize(volume, descriptors=("s2",))
     with pytest.raises(InputError, match=r"characterization\.json' exists already"):
         characterize(volume, descriptors=("lineal-path",))
-    characterize(volume, descriptors=("s2",), overwrite=True)
+    folder = characterize(volume, descriptors=("lineal-path",), overwrite=True).folder
+    assert not (folder / "s2.csv").exists(), "results of another run do not stay beside these"
+    assert (folder / "lineal_path.csv").exists()
 
 
 def test_from_the_shell(volume: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def volume(tmp_path: Path) -> Path:
 
 
 def compare(reference: Path, *candidates: Path, **changes: Any) -> CompareResult:
-    settings = {"output": reference.parent / "out"} | changes
+    settings = {"output": reference.parent / "out", "gram": "none"} | changes
     return mcrgen.compare(mcrgen.CompareConfig(reference=reference, candidates=candidates, **settings))
 
 
@@ -40,7 +40,9 @@ def test_a_volume_with_its_section(reference: Path, volume: Path, capsys: pytest
     result = compare(reference, volume)
     stored = json.loads((result.folder / "metrics.json").read_text())
     assert stored == json.loads(json.dumps(result.metrics))
-    assert set(stored) == {"format", "phase", "max_lag", "map_lag", "window", "reference", "candidates", "provenance"}
+    assert set(stored) == {
+        "format", "phase", "max_lag", "map_lag", "s3_limit", "gram", "window", "reference", "candidates", "provenance"
+    }  # fmt: skip
     assert stored["phase"] == 255
     assert (stored["max_lag"], stored["map_lag"], stored["window"]) == (39, 16, {"edge": 22, "count": 9})
     candidate = stored["candidates"]["v"]
@@ -62,10 +64,14 @@ def test_a_volume_with_its_section(reference: Path, volume: Path, capsys: pytest
     s2 = next(row for row in rows if row["descriptor"] == "two-point correlation")
     assert float(s2["relative_error"]) == candidate["curves"]["s2"]["relative_l2"]
     assert float(s2["mse_scaled"]) == candidate["curves"]["s2"]["mse_scaled"]
+    assert float(s2["squared_error"]) == pytest.approx(float(s2["relative_error"]) ** 2)
+    assert float(rows[-1]["distance"]) == candidate["pattern_distance"]
 
 
-def test_a_medium_with_itself(reference: Path) -> None:
-    metrics = compare(reference, reference).metrics["candidates"]["ref"]
+@pytest.mark.parametrize("kind", ["image", "volume"])
+def test_a_medium_with_itself(kind: str, reference: Path, volume: Path) -> None:
+    path = reference if kind == "image" else volume
+    metrics = compare(path, path, gram="random").metrics["candidates"][path.stem]
     for curve in metrics["curves"].values():
         assert curve["relative_l2"] == curve["mse_scaled"] == 0
     assert all(errors["relative"] == errors["squared"] == 0 for errors in metrics["sections"].values())
@@ -89,16 +95,16 @@ def test_several_candidates_in_one_table(
     assert "MSE of the scaled curve" in printed
 
 
-def test_gram_matrices_on_request(reference: Path) -> None:
-    metrics = compare(reference, reference, gram="random").metrics["candidates"]["ref"]
-    assert metrics["sections"]["gram"]["relative"] == 0
+def test_gram_weights_that_are_not_there(reference: Path) -> None:
     with pytest.raises(InputError, match=r"gram: no such file '.*vgg.pkl'"):
         compare(reference, reference, gram=str(reference.parent / "vgg.pkl"), output=reference.parent / "other")
     assert not (reference.parent / "other").exists()
 
 
 def test_three_phases(image3: Path, tmp_path: Path) -> None:
-    result = mcrgen.compare(mcrgen.CompareConfig(reference=image3, candidates=(image3,), output=tmp_path / "out", phase=5))
+    result = mcrgen.compare(
+        mcrgen.CompareConfig(reference=image3, candidates=(image3,), output=tmp_path / "out", phase=5, gram="none")
+    )
     assert result.metrics["phase"] == 5
     assert result.metrics["candidates"]["medium"]["phase_fraction"]["reference"] == pytest.approx(0.3, abs=0.001)
 
@@ -150,5 +156,27 @@ def test_a_flat_volume_and_other_voxels(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_from_the_shell(reference: Path, volume: Path, tmp_path: Path) -> None:
-    assert main(["compare", str(reference), str(volume), str(reference), "--output", str(tmp_path / "shell")]) == 0
+    args = ["compare", str(reference), str(volume), str(reference), "--output", str(tmp_path / "shell"), "--gram", "none"]
+    assert main(args) == 0
     assert len(json.loads((tmp_path / "shell" / "metrics.json").read_text())["candidates"]) == 2
+
+
+def test_values_of_another_kind_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "a.npy", VOLUME[0])
+    np.save(tmp_path / "b.npy", VOLUME[1] + np.uint8(1))
+    compare(tmp_path / "a.npy", tmp_path / "b.npy")
+    assert "are compared in ascending order: 0 with 1, 1 with 2" in " ".join(capsys.readouterr().out.split())
+
+
+def test_thin_media_and_long_chords(tmp_path: Path) -> None:
+    strip = gaussian_level_cut((12, 200), (0.5, 0.5), 6.0, 0)
+    np.save(tmp_path / "strip.npy", strip)
+    metrics = compare(tmp_path / "strip.npy", tmp_path / "strip.npy").metrics
+    assert metrics["s3_limit"] == 6
+    assert metrics["candidates"]["strip"]["curves"]["chord_length"]["relative_l2"] == 0
+
+
+def test_a_place_that_cannot_be_written_to(reference: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "at" / "all")
+    with pytest.raises(InputError, match=r"output: cannot write to '.*link'"):
+        compare(reference, reference, output=tmp_path / "link")

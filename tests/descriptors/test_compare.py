@@ -102,6 +102,10 @@ def test_section_errors() -> None:
     assert result["per_normal"] == {"z": pytest.approx(0.2), "y": 0.0, "x": pytest.approx(1.0)}
     assert result["relative"] == pytest.approx(0.4)
     assert result["squared"] == pytest.approx((0.04 + 1.0) / 3)
+    volume = {n: [torch.rand(3), torch.rand(2, 2)] for n in "zyx"}
+    assert section_errors(volume, volume)["relative"] == 0
+    mean = [torch.stack([volume[n][i] for n in "zyx"]).mean(dim=0) for i in range(2)]
+    assert section_errors(volume, {"z": mean})["relative"] == pytest.approx(0, abs=1e-6)
 
 
 def test_common_lags() -> None:

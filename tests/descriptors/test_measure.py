@@ -12,6 +12,7 @@ from mcrgen.descriptors.polytopes import largest_edge, polytope_function
 from mcrgen.descriptors.specific_surface import specific_surface
 from mcrgen.descriptors.two_point import autocovariance_map
 from mcrgen.descriptors.variation import normalised_variation
+from mcrgen.errors import InputError
 
 RNG = np.random.default_rng(0)
 MEDIA = {"2D": RNG.random((9, 12)) < 0.6, "3D": RNG.random((7, 8, 10)) < 0.6}
@@ -110,3 +111,22 @@ def test_full_and_empty_phases() -> None:
     empty = measure(np.zeros((6, 7, 8), bool), max_lag=3)
     assert all((curve.mean == 0.0).all() for curve in empty.curves.values())
     assert empty.specific_surface == 0.0
+
+
+def test_chords_longer_than_the_shortest_edge() -> None:
+    """Axes of different lengths have chords of different lengths; the curves still have one length."""
+    strip = np.zeros((6, 40), bool)
+    strip[2:4, 5:30] = True
+    curve = measure(strip, max_lag=3).curves["chord_length"]
+    assert {len(values) for values in curve.parts.values()} == {26}
+    assert curve.parts["x"][25] == curve.parts["y"][2] == 1.0
+    assert curve.mean[25] == 0.5
+
+
+def test_bad_lags_and_shapes() -> None:
+    with pytest.raises(InputError, match=r"max_lag: expected 0 to 5 for a medium of \(6, 9\), got 6"):
+        measure(np.ones((6, 9), bool), max_lag=6)
+    with pytest.raises(InputError, match=r"map_lag: expected 0 to 5"):
+        measure(np.ones((6, 9), bool), max_lag=2, map_lag=6)
+    with pytest.raises(InputError, match=r"shape: expected 2 voxels or more along every axis, got \(1, 9\)"):
+        measure(np.ones((1, 9), bool), max_lag=0)
