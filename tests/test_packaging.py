@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -7,10 +9,12 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import mcrgen
+from mcrgen import descriptors
 from mcrgen.cli import COMMANDS, parse
 
 ROOT = Path(__file__).parent.parent
@@ -59,6 +63,27 @@ def test_readme_commands_parse(line: str) -> None:
     if "--config" not in args or not args[args.index("--config") + 1].startswith("runs/"):
         run = getattr(mcrgen, name.replace("-", "_"))
         assert type(parse(name, run, args)).__name__.lower() == f"{name.replace('-', '')}config"
+
+
+def test_readme_example_of_descriptors_runs() -> None:
+    (code,) = (b for b in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if "mcrgen.descriptors" in b)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["s2"].shape == (4, 1, 33)
+    assert names["s2"].requires_grad
+    assert names["p6"].shape == (4, 1, 1, 21)
+
+
+def test_readme_names_descriptors_that_exist() -> None:
+    section = README[README.index("| descriptor |") : README.index("Each is a pure function")]
+    named = set(re.findall(r"`([a-z_0-9]+_[a-z_0-9]+)`", section))
+    public = {
+        n
+        for m in pkgutil.iter_modules(descriptors.__path__)
+        for n in dir(importlib.import_module(f"{descriptors.__name__}.{m.name}"))
+    }
+    assert len(named) > 12
+    assert named <= public
 
 
 def test_readme_begins_with_the_two_commands() -> None:
