@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mcrgen.commands._train_config import TrainConfig
+    from mcrgen.commands._virtual_volume import VirtualVolume
     from mcrgen.commands.characterize import CharacterizeConfig
     from mcrgen.commands.characterize import run as characterize
     from mcrgen.commands.compare import CompareConfig
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from mcrgen.commands.segment import SegmentConfig
     from mcrgen.commands.segment import run as segment
     from mcrgen.commands.train import run as train
+    from mcrgen.commands.view import ViewConfig
+    from mcrgen.commands.view import run as view
     from mcrgen.config import load as load_config
     from mcrgen.errors import InputError, StoppedError
 
@@ -43,6 +46,8 @@ __all__ = [
     "SegmentConfig",
     "StoppedError",
     "TrainConfig",
+    "ViewConfig",
+    "VirtualVolume",
     "__version__",
     "characterize",
     "compare",
@@ -53,12 +58,15 @@ __all__ = [
     "representative_size",
     "segment",
     "train",
+    "view",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name == "load_config":
         return importlib.import_module("mcrgen.config").load
+    if name == "VirtualVolume":
+        return importlib.import_module("mcrgen.commands._virtual_volume").VirtualVolume
     if name not in __all__:
         raise AttributeError(f"module 'mcrgen' has no attribute '{name}'")
     if name.endswith("Error"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,16 +14,22 @@ import tyro
 
 from mcrgen import config as configuration
 from mcrgen.commands._console import console, progress_bar
-from mcrgen.commands._hardware import Precision, resolve_device, resolve_precision, torch_dtype
+from mcrgen.commands._generators import LoadedGenerator, load_generator
+from mcrgen.commands._hardware import Precision
 from mcrgen.errors import InputError, require_fraction, require_output_file, require_positive, require_seed
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
-    from mcrgen.generation.calibration import Calibration
-    from mcrgen.generation.generator import Generator, Triple
+    from mcrgen.generation.blocks import Block
+    from mcrgen.generation.generator import Triple
+    from mcrgen.generation.noise import Period
+    from mcrgen.generation.stream import BlockScores
 
 FRACTION_TOLERANCE = 0.2
+
+_SIZE = 128
+_KEPT_SHARE = 0.25
 
 
 @dataclass(kw_only=True)
@@ -32,14 +40,20 @@ class GenerateConfig:
     """The model.ckpt of a training run."""
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Volume to write: .tif (compressed, BigTIFF past 4 GiB) or .npy."""
-    size: tuple[int, ...] = (128,)
-    """Edge length in voxels, or depth height width."""
+    size: tuple[int, ...] | None = None
+    """Edge length in voxels, or depth height width; 128 if not given."""
+    box: str | None = None
+    """Instead of a size: a part z0:z1,y0:y1,x0:x1 of the seed's unlimited field, the same as cut from any larger volume."""
+    periodic: str = "none"
+    """Axes along which opposite faces fit together: none, all, or some such as x or zy."""
     seed: int = 0
     """Seed of the noise (0 or more); each seed is another volume of the same medium."""
     block_size: int = 128
     """Largest edge length of a block, in voxels; sets the memory, not the result."""
     phase_fraction: float | None = None
     """Fraction of the phase of interest, near the trained one: the threshold is recalibrated; the trained one if not given."""
+    exact: bool = False
+    """Choose the threshold in a first pass over this very volume, so that it has the phase fraction within 1e-4."""
     precision: Precision = Precision.auto
     """Arithmetic of the network; auto: bf16 where the device has it, else fp32."""
     device: str = "auto"
@@ -71,81 +85,79 @@ def run(config: GenerateConfig) -> GenerateResult:
     Raises:
         InputError: bad input, before any work; no space left while writing.
     """
-    shape = _check(config)
-    device = resolve_device(config.device)
-    precision = resolve_precision(config.precision, device)
-
-    from mcrgen.io.checkpoints import read_checkpoint
-
-    checkpoint = read_checkpoint(config.checkpoint, "checkpoint")
-    record = checkpoint["mcrgen"]
-    generator = _generator(checkpoint, device, precision)
+    region = _check(config)
+    loaded = load_generator(config.checkpoint, config.device, config.precision)
     if config.phase_fraction is not None:
-        _warn_far(config.phase_fraction, record)
-    calibration = _calibration(config, generator, record, precision)
-    return _write(config, generator, calibration, record, shape)
+        _warn_far(config.phase_fraction, loaded.record)
+    return _write(config, loaded, region)
 
 
-def _check(config: GenerateConfig) -> Triple:
+@dataclass(frozen=True)
+class _Region:
+    """Which part of which field."""
+
+    origin: Triple
+    shape: Triple
+    period: Period
+
+    def scores(self, loaded: LoadedGenerator, seed: int) -> BlockScores:
+        """Scores of blocks that are counted from the region's own first voxel."""
+
+        def scores(block: Block) -> Tensor:
+            return loaded.generator.scores(seed, block.moved(self.origin).start, block.shape, period=self.period)
+
+        return scores
+
+
+def _region(config: GenerateConfig) -> _Region:
+    axes = _periodic_axes(config.periodic)
+    if config.box is not None:
+        if config.size is not None:
+            raise InputError("box: expected without a size, which it has itself; leave one of the two out.")
+        if axes:
+            raise InputError("box: expected of an unlimited field, not of a periodic volume; leave one of the two out.")
+        start, stop = _parse_box(config.box)
+        z, y, x = (b - a for a, b in zip(start, stop, strict=True))
+        return _Region(start, (z, y, x), (None, None, None))
+    size = config.size or (_SIZE,)
+    if len(size) not in (1, 3) or min(size) <= 0:
+        given = " ".join(map(str, size))
+        raise InputError(f"size: expected one or three edge lengths greater than 0, got '{given}'.")
+    d, h, w = size * 3 if len(size) == 1 else size
+    wrapped = [length if name in axes else None for name, length in zip("zyx", (d, h, w), strict=True)]
+    return _Region((0, 0, 0), (d, h, w), (wrapped[0], wrapped[1], wrapped[2]))
+
+
+def _periodic_axes(given: str) -> str:
+    axes = {"none": "", "all": "zyx"}.get(given, given)
+    if not set(axes) <= set("zyx") or len(set(axes)) < len(axes) or not given:
+        raise InputError(f"periodic: expected none, all or axes such as x or zy, got '{given}'.")
+    return axes
+
+
+def _parse_box(given: str) -> tuple[Triple, Triple]:
+    parts = re.fullmatch(r"(-?\d+):(-?\d+),(-?\d+):(-?\d+),(-?\d+):(-?\d+)", given.replace(" ", ""))
+    if parts is None:
+        raise InputError(f"box: expected z0:z1,y0:y1,x0:x1 in voxels such as 0:64,0:128,-32:96, got '{given}'.")
+    z0, z1, y0, y1, x0, x1 = map(int, parts.groups())
+    if z1 <= z0 or y1 <= y0 or x1 <= x0:
+        raise InputError(f"box: expected each end beyond its start, got '{given}'.")
+    return (z0, y0, x0), (z1, y1, x1)
+
+
+def _check(config: GenerateConfig) -> _Region:
     from mcrgen.io.provenance import sidecar
     from mcrgen.io.volumes import require_volume_suffix
 
-    if len(config.size) not in (1, 3) or min(config.size) <= 0:
-        given = " ".join(map(str, config.size))
-        raise InputError(f"size: expected one or three edge lengths greater than 0, got '{given}'.")
+    region = _region(config)
     require_positive("block_size", config.block_size)
     require_seed(config.seed)
     if config.phase_fraction is not None:
         require_fraction("phase_fraction", config.phase_fraction)
-    d, h, w = config.size * 3 if len(config.size) == 1 else config.size
     require_volume_suffix(config.output)
     for path in (config.output, sidecar(config.output)):
         require_output_file("output", path, overwrite=config.overwrite)
-    return d, h, w
-
-
-def _generator(checkpoint: dict[str, Any], device: torch.device, precision: Precision) -> Generator:
-    """Rebuild the inference network from a checkpoint's plain data."""
-    from mcrgen.generation.generator import Generator
-    from mcrgen.networks.swnn import SWNN
-
-    record = checkpoint["mcrgen"]
-    if record["kind"] != "swnn":
-        raise InputError(f"checkpoint: expected a generator of the kind swnn, got one of the kind {record['kind']}.")
-    if "calibration" not in record:
-        raise InputError(
-            "checkpoint: this is the state of a training run that has not ended; go on with `mcrgen train --resume`, "
-            "then use its model.ckpt."
-        )
-    settings = checkpoint["hyper_parameters"]
-    network = SWNN(**{name: settings[name] for name in ("out_channels", "channels", "layers", "noise_channels")})
-    prefix = "network."
-    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-    network.load_state_dict(state)
-    folded = network.eval().folded(torch_dtype(precision)).to(device)
-    return Generator(folded, network.halo, network.noise_channels)
-
-
-def _calibration(config: GenerateConfig, generator: Generator, record: dict[str, Any], precision: Precision) -> Calibration:
-    """The checkpoint's calibration, or a new one for another fraction or arithmetic."""
-    from mcrgen.generation.calibration import Calibration, calibrate, rescale_fractions
-
-    stored, phase = record["calibration"], record["phases"]["phase"]
-    fractions = tuple(stored["fractions"])
-    if config.phase_fraction is None and stored["precision"] == precision.value:
-        return Calibration(tuple(stored["bias"]), fractions, tuple(stored["achieved"]), stored["precision"], stored["voxels"])
-    if config.phase_fraction is not None:
-        fractions = rescale_fractions(fractions, phase, config.phase_fraction)
-    settings = record["config"]["calibration"]
-    with console.status(f"calibrating in {precision} for a phase fraction of {fractions[phase]:.4f}"):
-        return calibrate(
-            generator,
-            fractions,
-            phase=phase,
-            precision=precision.value,
-            blocks=settings["threshold_blocks"],
-            block_size=settings["threshold_block_size"],
-        )
+    return region
 
 
 def _warn_far(wanted: float, record: dict[str, Any]) -> None:
@@ -158,55 +170,88 @@ def _warn_far(wanted: float, record: dict[str, Any]) -> None:
         )
 
 
-def _write(
-    config: GenerateConfig, generator: Generator, calibration: Calibration, record: dict[str, Any], shape: Triple
-) -> GenerateResult:
+def _calibrated(
+    config: GenerateConfig, loaded: LoadedGenerator, scores: BlockScores, blocks: list[Block]
+) -> tuple[BlockScores, tuple[float, ...], tuple[float, ...]]:
+    """Scores, bias and the phase fractions it aims at: calibrated on other volumes, or on this very one."""
+    if not config.exact:
+        calibration = loaded.calibration(config.phase_fraction)
+        return scores, calibration.bias, calibration.fractions
+    import psutil
+
+    from mcrgen.generation.exact import KeptScores, exact_bias
+
+    fractions = loaded.fractions(config.phase_fraction)
+    voxels = sum(prod(block.shape) for block in blocks)
+    if 4 * voxels * len(fractions) < _KEPT_SHARE * psutil.virtual_memory().available:
+        scores = KeptScores(scores)
+    with progress_bar(transient=True) as progress:
+        bar = progress.add_task("first pass", total=len(blocks), unit="block", status="")
+
+        def counted(block: Block) -> Tensor:
+            found = scores(block)
+            progress.advance(bar)
+            return found
+
+        return scores, exact_bias(counted, blocks, fractions, loaded.phase), fractions
+
+
+def _write(config: GenerateConfig, loaded: LoadedGenerator, region: _Region) -> GenerateResult:
     import numpy as np
 
-    from mcrgen.generation.blocks import Block, grid
+    from mcrgen.generation.blocks import grid
     from mcrgen.generation.stream import generate_blocks
-    from mcrgen.io.provenance import provenance, sidecar, write_json
     from mcrgen.io.volumes import open_volume
 
-    counts = np.zeros(len(calibration.fractions), dtype=np.int64)
-    voxel_size_um, phase = record["voxel_size_um"], record["phases"]["phase"]
-    total = sum(1 for _ in grid(shape, config.block_size))
-    with progress_bar() as progress, open_volume(config.output, shape, voxel_size_um) as volume:
-        bar = progress.add_task("generating", total=total, unit="block", status="")
+    blocks = list(grid(region.shape, config.block_size))
+    start = time.perf_counter()
+    scores, bias, fractions = _calibrated(config, loaded, region.scores(loaded, config.seed), blocks)
+    counts = np.zeros(len(fractions), dtype=np.int64)
+    with progress_bar() as progress, open_volume(config.output, region.shape, loaded.record["voxel_size_um"]) as volume:
+        bar = progress.add_task("generating", total=len(blocks), unit="block", status="")
 
         def sink(block: Block, labels: np.typing.NDArray[np.uint8]) -> None:
             volume.write(block.slices, labels)
             counts[:] += np.bincount(labels.ravel(), minlength=len(counts))
-            progress.update(bar, advance=1, status=f"φ {counts[phase] / counts.sum():.4f}")
+            progress.update(bar, advance=1, status=f"φ {counts[loaded.phase] / counts.sum():.4f}")
 
-        start = time.perf_counter()
-        generate_blocks(
-            generator,
-            sink,
-            shape=shape,
-            seed=config.seed,
-            block_size=config.block_size,
-            bias=calibration.bias,
-            phase=phase,
-        )
-        seconds = time.perf_counter() - start
+        generate_blocks(scores, blocks, sink, bias=bias, phase=loaded.phase)
+    seconds = time.perf_counter() - start
     achieved = tuple((counts / counts.sum()).tolist())
-    record_out = provenance("generate", configuration.to_plain(config), {"checkpoint": config.checkpoint})
+    _record(config, loaded, region, {"bias": list(bias), "fractions": list(fractions)}, achieved, seconds)
+    size = os.path.getsize(config.output) / 2**20
+    console.print(
+        f"generated: {config.output}  {' x '.join(map(str, region.shape))} voxels, {size:.1f} MiB, {seconds:.1f} s, "
+        f"phase fraction {achieved[loaded.phase]:.{5 if config.exact else 4}f} (target {fractions[loaded.phase]:.4f})"
+    )
+    return GenerateResult(config.output, region.shape, achieved, seconds)
+
+
+def _record(
+    config: GenerateConfig,
+    loaded: LoadedGenerator,
+    region: _Region,
+    calibration: dict[str, list[float]],
+    achieved: tuple[float, ...],
+    seconds: float,
+) -> None:
+    """Provenance beside the volume."""
+    from mcrgen.io.provenance import provenance, sidecar, write_json
+
+    target = calibration["fractions"]
     write_json(
         sidecar(config.output),
-        record_out
+        provenance("generate", configuration.to_plain(config), {"checkpoint": config.checkpoint})
         | {
-            "shape": list(shape),
-            "voxel_size_um": voxel_size_um,
-            "phases": record["phases"],
+            "shape": list(region.shape),
+            "origin": list(region.origin),
+            "period": list(region.period),
+            "voxel_size_um": loaded.record["voxel_size_um"],
+            "phases": loaded.record["phases"],
             "phase_fractions": list(achieved),
-            "calibration": configuration.to_plain(calibration),
+            "residual": max(abs(a - b) for a, b in zip(achieved, target, strict=True)),
+            "precision": loaded.precision.value,
+            "calibration": calibration,
             "seconds": round(seconds, 3),
         },
     )
-    size = os.path.getsize(config.output) / 2**20
-    console.print(
-        f"generated: {config.output}  {' x '.join(map(str, shape))} voxels, {size:.1f} MiB, {seconds:.1f} s, "
-        f"phase fraction {achieved[phase]:.4f} (target {calibration.fractions[phase]:.4f})"
-    )
-    return GenerateResult(config.output, shape, achieved, seconds)

@@ -22,6 +22,11 @@ class Block:
         z, y, x = (b - a for a, b in zip(self.start, self.stop, strict=True))
         return z, y, x
 
+    def moved(self, by: Triple) -> Block:
+        """The block of the same shape that many voxels further."""
+        start, stop = (tuple(a + b for a, b in zip(corner, by, strict=True)) for corner in (self.start, self.stop))
+        return Block((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
     @property
     def slices(self) -> tuple[slice, slice, slice]:
         """Index of this block in the whole volume."""

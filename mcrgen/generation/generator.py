@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mcrgen.generation.noise import gaussian_noise
+from mcrgen.generation.noise import APERIODIC, Period, gaussian_noise
 
 Triple = tuple[int, int, int]
 
@@ -28,22 +28,26 @@ class Generator:
     noise_channels: int
 
     @torch.inference_mode()
-    def scores(self, seed: int, origin: Triple, shape: Triple) -> Tensor:
+    def scores(self, seed: int, origin: Triple, shape: Triple, *, period: Period = APERIODIC) -> Tensor:
         """Scores ``(C, D, H, W)`` of the box of ``shape`` voxels whose first voxel is ``origin`` (z, y, x).
 
-        Boxes of one seed that overlap agree where they do, up to the rounding of the convolutions.
+        Boxes of one seed that overlap agree where they do, up to the rounding of the convolutions. With a period the field
+        repeats after so many voxels along that axis, without a seam: its noise does, halo included.
         """
         like = next(self.network.parameters())
-        scores: Tensor = self.network(noise_tensor(seed, origin, shape, self.halo, self.noise_channels, like))
+        noise = noise_tensor(seed, origin, shape, self.halo, self.noise_channels, like, period=period)
+        scores: Tensor = self.network(noise)
         return scores[0]
 
 
-def noise_tensor(seed: int, origin: Triple, shape: Triple, halo: int, channels: int, like: Tensor) -> Tensor:
+def noise_tensor(
+    seed: int, origin: Triple, shape: Triple, halo: int, channels: int, like: Tensor, *, period: Period = APERIODIC
+) -> Tensor:
     """Noise ``(1, channels, D + 2 halo, H + 2 halo, W + 2 halo)`` around a box of output voxels.
 
     Channels-last in memory, with the device and data type of ``like``.
     """
     z, y, x = (start - halo for start in origin)
     d, h, w = (length + 2 * halo for length in shape)
-    values = torch.from_numpy(gaussian_noise(seed, (z, y, x), (d, h, w), channels))
+    values = torch.from_numpy(gaussian_noise(seed, (z, y, x), (d, h, w), channels, period=period))
     return values.to(device=like.device, dtype=like.dtype).permute(3, 0, 1, 2)[None]

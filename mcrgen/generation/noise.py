@@ -16,6 +16,9 @@ _MASK = 0xFFFFFFFFFFFFFFFF
 _AXIS_KEYS = (0xD1B54A32D192ED03, 0x8CB92BA72F3D8DD7, 0xABC98388FB8FAC03)
 _UNIT = np.float32(2.0**-24)
 
+Period = tuple[int | None, int | None, int | None]
+APERIODIC: Period = (None, None, None)
+
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Finalise splitmix64 in place: a bijection of 64-bit words whose output bits look independent."""
@@ -36,12 +39,20 @@ def _mix_word(*words: int) -> int:
     return state
 
 
-def _coordinates(start: int, length: int, key: int) -> NDArray[np.uint64]:
-    """``key * coordinate`` modulo 2**64 for consecutive coordinates, negative ones included."""
-    return np.arange(start, start + length, dtype=np.int64).astype(np.uint64) * np.uint64(key)
+def _coordinates(start: int, length: int, period: int | None) -> NDArray[np.int64]:
+    """Consecutive coordinates, wrapped where there is a period."""
+    coordinates = np.arange(start, start + length, dtype=np.int64)
+    return coordinates if period is None else coordinates % period
 
 
-def gaussian_noise(seed: int, origin: tuple[int, int, int], shape: tuple[int, int, int], channels: int) -> NDArray[np.float32]:
+def gaussian_noise(
+    seed: int,
+    origin: tuple[int, int, int],
+    shape: tuple[int, int, int],
+    channels: int,
+    *,
+    period: Period = APERIODIC,
+) -> NDArray[np.float32]:
     """Standard normal noise on a box of the unlimited voxel grid.
 
     Args:
@@ -49,18 +60,20 @@ def gaussian_noise(seed: int, origin: tuple[int, int, int], shape: tuple[int, in
         origin: coordinate (z, y, x) of the box's first voxel, in voxels; may be negative.
         shape: size (D, H, W) of the box in voxels.
         channels: independent values per voxel.
+        period: lengths in voxels after which the noise repeats along z, y and x; None for never.
 
     Returns:
         ``(D, H, W, channels)`` float32, bounded by 5.9 in magnitude (24-bit uniforms).
     """
     depth, height, width = shape
     out = np.empty((depth, height, width, channels), dtype=np.float32)
-    rows = _coordinates(origin[1], height, _AXIS_KEYS[1])
-    columns = _coordinates(origin[2], width, _AXIS_KEYS[2])
+    planes = _coordinates(origin[0], depth, period[0])
+    rows = _coordinates(origin[1], height, period[1]).astype(np.uint64) * np.uint64(_AXIS_KEYS[1])
+    columns = _coordinates(origin[2], width, period[2]).astype(np.uint64) * np.uint64(_AXIS_KEYS[2])
     for pair in range((channels + 1) // 2):
         first, second = 2 * pair, 2 * pair + 1
         for z in range(depth):
-            plane_key = _mix_word(seed, pair, origin[0] + z)
+            plane_key = _mix_word(seed, pair, int(planes[z]))
             row_keys = _mix(rows + np.uint64(plane_key))
             bits = _mix(row_keys[:, None] + columns[None, :])
             radius = (bits >> np.uint64(40)).astype(np.float32)

@@ -3,42 +3,34 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from mcrgen.generation.blocks import Block, grid
+from mcrgen.generation.blocks import Block
 from mcrgen.generation.calibration import classify
-from mcrgen.generation.generator import Generator, Triple
 
 _PENDING_WRITES = 2
 
+BlockScores = Callable[[Block], Tensor]
 BlockSink = Callable[[Block, NDArray[np.uint8]], None]
 
 
 def generate_blocks(
-    generator: Generator,
-    sink: BlockSink,
-    *,
-    shape: Triple,
-    seed: int,
-    block_size: int,
-    bias: Sequence[float],
-    phase: int,
+    scores: BlockScores, blocks: Iterable[Block], sink: BlockSink, *, bias: Sequence[float], phase: int
 ) -> None:
-    """Generate a label volume and hand it over block by block.
+    """Generate labels block by block and hand them over.
 
-    The noise is a function of the voxel coordinate, so the volume does not depend on the block size beyond the rounding of the
-    convolutions. Memory is that of one block and of the few that wait for the sink, which runs in a thread of its own.
+    Memory is that of one block and of the few that wait for the sink, which runs in a thread of its own.
 
     Args:
-        generator: trained network.
-        sink: called as ``sink(block, labels)`` in grid order, z slowest; labels are ``block.shape`` uint8.
-        shape: (D, H, W) of the volume in voxels.
-        seed: seed of the noise.
-        block_size: largest edge length of a block in voxels.
+        scores: gives the scores ``(C, *block.shape)`` of a block; blocks of a field that is a function of the voxel coordinate
+            fit together without a seam.
+        blocks: which blocks, in which order.
+        sink: called as ``sink(block, labels)`` in that order; labels are ``block.shape`` uint8.
         bias: added to the scores before the largest wins (see :func:`~mcrgen.generation.calibration.classify`).
         phase: label of the phase of interest.
 
@@ -47,9 +39,8 @@ def generate_blocks(
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer") as writer:
         pending: deque[Future[None]] = deque()
-        for block in grid(shape, block_size):
-            scores = generator.scores(seed, block.start, block.shape)
-            labels = classify(scores, bias, phase).cpu().numpy()
+        for block in blocks:
+            labels = classify(scores(block), bias, phase).cpu().numpy()
             if len(pending) >= _PENDING_WRITES:
                 pending.popleft().result()
             pending.append(writer.submit(sink, block, labels))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import torch
 
 import mcrgen
 from mcrgen.errors import InputError
+
+GRAVEL = Path(__file__).parents[2] / "checkpoints" / "gravel_quick.ckpt"
 
 
 def generate(checkpoint: Path, output: Path, **changes: object) -> np.ndarray:
@@ -142,3 +145,60 @@ def test_bad_input_before_any_work(checkpoint: Path, tmp_path: Path, changes: di
     with pytest.raises(InputError, match=message):
         mcrgen.generate(mcrgen.GenerateConfig(**settings))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_box_is_cut_from_any_larger_volume(checkpoint: Path, tmp_path: Path) -> None:
+    whole = generate(checkpoint, tmp_path / "whole.npy", size=(20, 24, 28), seed=2)
+    box = generate(checkpoint, tmp_path / "box.npy", box="3:17,8:24,0:13", seed=2, size=None)
+    assert (box != whole[3:17, 8:24, 0:13]).mean() <= 1e-4
+    before = generate(checkpoint, tmp_path / "before.npy", box="-4:6, 0:9, -3:5", seed=2, size=None)
+    assert before.shape == (10, 9, 8)
+    assert (before[4:, :, 3:] != whole[:6, :9, :5]).mean() <= 1e-3
+    assert json.loads((tmp_path / "box.npy.json").read_text())["origin"] == [3, 8, 0]
+
+
+@pytest.mark.parametrize("axes", ["all", "x", "zy"])
+def test_periodic_volumes_fit_together(tmp_path: Path, axes: str) -> None:
+    """Two copies side by side have the surface of one: no seam; along the other axes there is one."""
+    labels = generate(GRAVEL, tmp_path / "p.npy", size=(40, 42, 44), periodic=axes, block_size=21).astype(float)
+    names = "zyx" if axes == "all" else axes
+    for axis, name in enumerate("zyx"):
+        inside = np.abs(np.diff(labels, axis=axis)).mean(axis=tuple(a for a in range(3) if a != axis))
+        across = np.abs(labels.take(0, axis) - labels.take(-1, axis)).mean()
+        assert (across < inside.mean() + 4 * inside.std()) == (name in names)
+    record = json.loads((tmp_path / "p.npy.json").read_text())
+    assert record["period"] == [n if name in names else None for n, name in zip((40, 42, 44), "zyx", strict=True)]
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.25])
+@pytest.mark.parametrize("wanted", [None, 0.41])
+def test_exact_fraction(
+    checkpoint: Path, tmp_path: Path, wanted: float | None, kept: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcrgen.commands.generate._KEPT_SHARE", kept)
+    labels = generate(checkpoint, tmp_path / "e.npy", size=(50, 40, 45), exact=True, phase_fraction=wanted, block_size=20)
+    record = json.loads((tmp_path / "e.npy.json").read_text())
+    assert record["residual"] <= 1e-4
+    assert labels.mean() == pytest.approx(0.3 if wanted is None else wanted, abs=1e-4)
+
+
+def test_exact_fractions_of_three_phases(checkpoint3: Path, tmp_path: Path) -> None:
+    labels = generate(checkpoint3, tmp_path / "e.npy", size=(40,), exact=True)
+    np.testing.assert_allclose(np.bincount(labels.ravel()) / labels.size, (0.5, 0.3, 0.2), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"box": "0:4,0:4"}, r"box: expected z0:z1,y0:y1,x0:x1 in voxels"),
+        ({"box": "0:4,4:4,0:4"}, r"box: expected each end beyond its start"),
+        ({"box": "0:4,0:4,0:4", "size": (4,)}, r"box: expected without a size"),
+        ({"box": "0:4,0:4,0:4", "periodic": "x"}, r"box: expected of an unlimited field"),
+        ({"periodic": "xw"}, r"periodic: expected none, all or axes such as x or zy, got 'xw'"),
+        ({"periodic": "xx"}, r"periodic: expected none, all or axes"),
+    ],
+)
+def test_bad_regions(checkpoint: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        mcrgen.generate(mcrgen.GenerateConfig(checkpoint=checkpoint, output=tmp_path / "v.npy", **changes))
+    assert not (tmp_path / "v.npy").exists()

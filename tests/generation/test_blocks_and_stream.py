@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -18,6 +19,10 @@ def generator(out_channels: int = 1, dtype: torch.dtype = torch.float32) -> Gene
         torch.manual_seed(1)
         net = SWNN(out_channels=out_channels, channels=6, layers=3, noise_channels=3).eval()
     return Generator(net.folded(dtype), net.halo, 3)
+
+
+def field(g: Generator, seed: int) -> Callable[[Block], torch.Tensor]:
+    return lambda block: g.scores(seed, block.start, block.shape)
 
 
 @pytest.mark.parametrize("shape", [(7, 5, 6), (16, 16, 16), (1, 40, 3)])
@@ -50,7 +55,7 @@ def test_blocks_equal_one_shot(out_channels: int, block_size: int) -> None:
     def sink(block: Block, labels: np.ndarray) -> None:
         volume[block.slices] = labels
 
-    generate_blocks(g, sink, shape=shape, seed=5, block_size=block_size, bias=bias, phase=1)
+    generate_blocks(field(g, 5), grid(shape, block_size), sink, bias=bias, phase=1)
     assert len(np.unique(whole)) == max(2, out_channels)
     np.testing.assert_array_equal(volume, whole)
 
@@ -73,7 +78,7 @@ def test_blocks_come_in_order_from_another_thread() -> None:
     def sink(block: Block, labels: np.ndarray) -> None:
         seen.append((block.start, threading.current_thread() is threading.main_thread()))
 
-    generate_blocks(generator(), sink, shape=(4, 4, 4), seed=0, block_size=2, bias=(0.0,), phase=1)
+    generate_blocks(field(generator(), 0), grid((4, 4, 4), 2), sink, bias=(0.0,), phase=1)
     assert seen == [(b.start, False) for b in grid((4, 4, 4), 2)]
 
 
@@ -86,5 +91,24 @@ def test_a_failing_writer_stops_the_loop() -> None:
         raise OSError("disk on fire")
 
     with pytest.raises(OSError, match="disk on fire"):
-        generate_blocks(generator(), sink, shape=(2, 2, 40), seed=0, block_size=2, bias=(0.0,), phase=1)
+        generate_blocks(field(generator(), 0), grid((2, 2, 40), 2), sink, bias=(0.0,), phase=1)
     assert count < 5
+
+
+@pytest.mark.parametrize("axes", ["x", "zy", "zyx"])
+def test_a_periodic_field_repeats_along_its_axes_only(axes: str) -> None:
+    g, size = generator(), (9, 10, 11)
+    period = tuple(n if name in axes else None for name, n in zip("zyx", size, strict=True))
+    whole = g.scores(3, (0, 0, 0), size, period=period)
+    for axis, name in enumerate("zyx"):
+        origin = tuple(size[i] if i == axis else 0 for i in range(3))
+        further = g.scores(3, origin, size, period=period)
+        assert torch.allclose(further, whole, atol=1e-5) == (name in axes)
+    if axes == "zyx":
+        turned = g.scores(3, (-4, 5, 3), size, period=period)
+        torch.testing.assert_close(turned, whole.roll((4, -5, -3), (1, 2, 3)), rtol=1e-5, atol=1e-5)
+
+
+def test_a_moved_block() -> None:
+    block = Block((0, 1, 2), (3, 5, 7)).moved((10, -1, 0))
+    assert (block.start, block.stop, block.shape) == ((10, 0, 2), (13, 4, 7), (3, 4, 5))

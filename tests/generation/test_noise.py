@@ -51,3 +51,12 @@ def test_spectrum_is_white() -> None:
     power = np.abs(np.fft.rfftn(field)[1:, 1:, 1:-1]) ** 2 / field.size
     assert abs(power.mean() - 1) < 5 / np.sqrt(power.size)
     assert power.max() < 25
+
+
+def test_a_period_repeats_the_noise_and_changes_nothing_within() -> None:
+    plain = gaussian_noise(5, (0, 0, 0), (4, 5, 6), 3)
+    wrapped = gaussian_noise(5, (-3, -2, -7), (11, 9, 20), 3, period=(4, None, 6))
+    np.testing.assert_array_equal(wrapped[3:7, 2:7, 7:13], plain)
+    np.testing.assert_array_equal(wrapped[:7], wrapped[4:])
+    np.testing.assert_array_equal(wrapped[:, :, :14], wrapped[:, :, 6:])
+    np.testing.assert_array_equal(wrapped[3:7, :2, 7:13], gaussian_noise(5, (0, -2, 0), (4, 2, 6), 3))

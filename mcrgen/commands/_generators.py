@@ -1,0 +1,102 @@
+"""From a checkpoint to a generator that is ready to be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcrgen.commands._console import console
+from mcrgen.commands._hardware import Precision, resolve_device, resolve_precision, torch_dtype
+from mcrgen.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from mcrgen.generation.calibration import Calibration
+    from mcrgen.generation.generator import Generator
+
+
+@dataclass(frozen=True)
+class LoadedGenerator:
+    """A trained generator on its device.
+
+    Attributes:
+        generator: the inference network.
+        record: what the checkpoint tells of it: phases, calibration, configuration, voxel size.
+        precision: arithmetic of the network.
+    """
+
+    generator: Generator
+    record: dict[str, Any]
+    precision: Precision
+
+    @property
+    def phase(self) -> int:
+        """Label of the phase of interest."""
+        phase: int = self.record["phases"]["phase"]
+        return phase
+
+    def fractions(self, phase_fraction: float | None) -> tuple[float, ...]:
+        """Phase fractions to aim at: those of the training, or rescaled to another one of the phase of interest."""
+        from mcrgen.generation.calibration import rescale_fractions
+
+        trained = tuple(self.record["calibration"]["fractions"])
+        return trained if phase_fraction is None else rescale_fractions(trained, self.phase, phase_fraction)
+
+    def calibration(self, phase_fraction: float | None) -> Calibration:
+        """The checkpoint's calibration, or a new one for another fraction or arithmetic."""
+        from mcrgen.generation.calibration import Calibration, calibrate
+
+        stored, fractions = self.record["calibration"], self.fractions(phase_fraction)
+        if phase_fraction is None and stored["precision"] == self.precision.value:
+            return Calibration(
+                tuple(stored["bias"]), fractions, tuple(stored["achieved"]), stored["precision"], stored["voxels"]
+            )
+        settings = self.record["config"]["calibration"]
+        with console.status(f"calibrating in {self.precision} for a phase fraction of {fractions[self.phase]:.4f}"):
+            return calibrate(
+                self.generator,
+                fractions,
+                phase=self.phase,
+                precision=self.precision.value,
+                blocks=settings["threshold_blocks"],
+                block_size=settings["threshold_block_size"],
+            )
+
+
+def load_generator(checkpoint: Path, device: str, precision: Precision) -> LoadedGenerator:
+    """Rebuild the inference network of a checkpoint.
+
+    Raises:
+        InputError: no such device or arithmetic; a checkpoint that cannot be read, or of a run that has not ended.
+    """
+    where = resolve_device(device)
+    arithmetic = resolve_precision(precision, where)
+
+    from mcrgen.io.checkpoints import read_checkpoint
+
+    content = read_checkpoint(checkpoint, "checkpoint")
+    return LoadedGenerator(_generator(content, where, arithmetic), content["mcrgen"], arithmetic)
+
+
+def _generator(checkpoint: dict[str, Any], device: torch.device, precision: Precision) -> Generator:
+    """Rebuild the inference network from a checkpoint's plain data."""
+    from mcrgen.generation.generator import Generator
+    from mcrgen.networks.swnn import SWNN
+
+    record = checkpoint["mcrgen"]
+    if record["kind"] != "swnn":
+        raise InputError(f"checkpoint: expected a generator of the kind swnn, got one of the kind {record['kind']}.")
+    if "calibration" not in record:
+        raise InputError(
+            "checkpoint: this is the state of a training run that has not ended; go on with `mcrgen train --resume`, "
+            "then use its model.ckpt."
+        )
+    settings = checkpoint["hyper_parameters"]
+    network = SWNN(**{name: settings[name] for name in ("out_channels", "channels", "layers", "noise_channels")})
+    prefix = "network."
+    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    network.load_state_dict(state)
+    folded = network.eval().folded(torch_dtype(precision)).to(device)
+    return Generator(folded, network.halo, network.noise_channels)
