@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import torch
 
     from mcrgen.generation.calibration import Calibration
-    from mcrgen.generation.generator import Generator
+    from mcrgen.generation.generator import Generator, Triple
+
+_BLOCK_SIZES = (128, 96, 64, 48, 32, 16)
 
 
 @dataclass(frozen=True)
@@ -100,3 +102,36 @@ def _generator(checkpoint: dict[str, Any], device: torch.device, precision: Prec
     network.load_state_dict(state)
     folded = network.eval().folded(torch_dtype(precision)).to(device)
     return Generator(folded, network.halo, network.noise_channels)
+
+
+def choose_block_size(generator: Generator, shape: Triple, wanted: int | None) -> int:
+    """The block size that was asked for, or the largest usual one that takes at most half of the memory at hand; it is told.
+
+    Raises:
+        InputError: the blocks would not fit into memory; the message names a size that would.
+    """
+    available = _available_memory(next(generator.network.parameters()).device)
+
+    def need(size: int) -> int:
+        z, y, x = (min(size, length) for length in shape)
+        return generator.memory((z, y, x))
+
+    fitting = next((size for size in _BLOCK_SIZES if need(size) <= available / 2), None)
+    size = wanted or fitting or _BLOCK_SIZES[-1]
+    if need(size) > available:
+        advice = f"use --block-size {fitting}" if fitting else "free some memory"
+        needed, free = (f"{amount / 2**30:.1f} GiB" for amount in (need(size), available))
+        raise InputError(f"block_size: blocks of {size} voxels need about {needed}, {free} are free; {advice}.")
+    console.print(f"blocks of up to {size} voxels an edge, about {need(size) / 2**30:.2f} GiB for the network")
+    return size
+
+
+def _available_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil
+
+    available: int = psutil.virtual_memory().available
+    return available

@@ -14,7 +14,7 @@ import tyro
 
 from mcrgen import config as configuration
 from mcrgen.commands._console import console, progress_bar
-from mcrgen.commands._generators import LoadedGenerator, load_generator
+from mcrgen.commands._generators import LoadedGenerator, choose_block_size, load_generator
 from mcrgen.commands._hardware import Precision
 from mcrgen.errors import InputError, require_fraction, require_output_file, require_positive, require_seed
 
@@ -48,8 +48,8 @@ class GenerateConfig:
     """Axes along which opposite faces fit together: none, all, or some such as x or zy."""
     seed: int = 0
     """Seed of the noise (0 or more); each seed is another volume of the same medium."""
-    block_size: int = 128
-    """Largest edge length of a block, in voxels; sets the memory, not the result."""
+    block_size: int | None = None
+    """Largest edge length of a block, in voxels; sets the memory, not the result; 128, or what fits, if not given."""
     phase_fraction: float | None = None
     """Fraction of the phase of interest, near the trained one: the threshold is recalibrated; the trained one if not given."""
     exact: bool = False
@@ -150,7 +150,8 @@ def _check(config: GenerateConfig) -> _Region:
     from mcrgen.io.volumes import require_volume_suffix
 
     region = _region(config)
-    require_positive("block_size", config.block_size)
+    if config.block_size is not None:
+        require_positive("block_size", config.block_size)
     require_seed(config.seed)
     if config.phase_fraction is not None:
         require_fraction("phase_fraction", config.phase_fraction)
@@ -203,7 +204,7 @@ def _write(config: GenerateConfig, loaded: LoadedGenerator, region: _Region) -> 
     from mcrgen.generation.stream import generate_blocks
     from mcrgen.io.volumes import open_volume
 
-    blocks = list(grid(region.shape, config.block_size))
+    blocks = list(grid(region.shape, choose_block_size(loaded.generator, region.shape, config.block_size)))
     start = time.perf_counter()
     scores, bias, fractions = _calibrated(config, loaded, region.scores(loaded, config.seed), blocks)
     counts = np.zeros(len(fractions), dtype=np.int64)

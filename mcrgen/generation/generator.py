@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from mcrgen.generation.noise import APERIODIC, Period, gaussian_noise
 
 Triple = tuple[int, int, int]
+
+_LAYERS_HELD = 2.2
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,12 @@ class Generator:
     network: nn.Module
     halo: int
     noise_channels: int
+
+    def memory(self, shape: Triple) -> int:
+        """Bytes that the scores of a box take to compute, about: the input and the output of the widest layer, and a tenth."""
+        width = max(m.out_channels for m in self.network.modules() if isinstance(m, nn.Conv3d))
+        voxels = prod(length + 2 * self.halo for length in shape)
+        return int(_LAYERS_HELD * voxels * width * next(self.network.parameters()).element_size())
 
     @torch.inference_mode()
     def scores(self, seed: int, origin: Triple, shape: Triple, *, period: Period = APERIODIC) -> Tensor:

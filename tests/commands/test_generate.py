@@ -131,7 +131,7 @@ def test_output_that_is_a_folder_or_inside_a_file(checkpoint: Path, tmp_path: Pa
         ({"block_size": 0}, r"block_size: expected a number greater than 0"),
         ({"seed": -1}, r"seed: expected 0 or more, got -1"),
         ({"phase_fraction": 1.0}, r"phase_fraction: expected a phase fraction between 0 and 1"),
-        ({"output": Path("v.raw")}, r"output: expected a name ending in"),
+        ({"output": Path("v.jpg")}, r"output: expected a name ending in"),
         ({"checkpoint": Path("nowhere.ckpt")}, r"checkpoint: no such file 'nowhere\.ckpt'"),
         pytest.param(
             {"device": "cuda"},
@@ -202,3 +202,23 @@ def test_bad_regions(checkpoint: Path, tmp_path: Path, changes: dict[str, Any], 
     with pytest.raises(InputError, match=message):
         mcrgen.generate(mcrgen.GenerateConfig(checkpoint=checkpoint, output=tmp_path / "v.npy", **changes))
     assert not (tmp_path / "v.npy").exists()
+
+
+def test_block_size_follows_the_memory(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = generate(checkpoint, tmp_path / "a.npy", size=(70, 20, 20))
+    assert "blocks of up to 128 voxels" in capsys.readouterr().out
+    # 4 channels in float32, 2 layers: 2.2 * 4 * 4 bytes a voxel, padded by 2 on each side
+    need = 2.2 * 16 * (48 + 4) * (20 + 4) ** 2
+    monkeypatch.setattr("mcrgen.commands._generators._available_memory", lambda device: int(2.01 * need))
+    small = generate(checkpoint, tmp_path / "b.npy", size=(70, 20, 20))
+    assert "blocks of up to 48 voxels" in capsys.readouterr().out
+    assert (small != whole).mean() <= 1e-4
+    monkeypatch.setattr("mcrgen.commands._generators._available_memory", lambda device: int(1.05 * need))
+    with pytest.raises(InputError, match=r"block_size: blocks of 128 voxels need about 0.0 GiB, .* use --block-size 16"):
+        generate(checkpoint, tmp_path / "c.npy", size=(70, 20, 20), block_size=128)
+    monkeypatch.setattr("mcrgen.commands._generators._available_memory", lambda device: 1000)
+    with pytest.raises(InputError, match=r"block_size: blocks of 16 voxels need .* free some memory"):
+        generate(checkpoint, tmp_path / "c.npy", size=(70, 20, 20))
+    assert not (tmp_path / "c.npy").exists()
