@@ -20,6 +20,7 @@ COMMANDS = {
     "characterize": "statistical descriptors of an image or a volume: tables and figures",
     "compare": "how close volumes are to their reference: a table and a figure",
     "representative-size": "how large a window must be to stand for the whole",
+    "view": "sections and a 3D rendering of a volume in one picture",
     "demo": "the whole way on a photograph of gravel, in a few minutes",
     "doctor": "what is installed, what this machine can do, what is missing",
 }
