@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ from mcrgen import config as configuration
 from mcrgen.commands._console import console, progress_bar
 from mcrgen.commands._generators import LoadedGenerator, choose_block_size, load_generator
 from mcrgen.commands._hardware import Precision
-from mcrgen.errors import InputError, require_fraction, require_output_file, require_positive, require_seed
+from mcrgen.errors import InputError, StoppedError, require_fraction, require_output_file, require_positive, require_seed
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from mcrgen.generation.blocks import Block
@@ -39,7 +39,7 @@ class GenerateConfig:
     checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CKPT")]
     """The model.ckpt of a training run."""
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
-    """Volume to write: .tif (compressed, BigTIFF past 4 GiB) or .npy."""
+    """Volume to write: .tif (compressed, BigTIFF past 4 GiB), .zarr (version 3, sharded, OME-NGFF), .npy or .raw (uint8)."""
     size: tuple[int, ...] | None = None
     """Edge length in voxels, or depth height width; 128 if not given."""
     box: str | None = None
@@ -59,7 +59,7 @@ class GenerateConfig:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     overwrite: bool = False
-    """Replace the output if it exists."""
+    """Replace the output if it exists, and what another interrupted run left beside it."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,12 @@ class GenerateResult:
 def run(config: GenerateConfig) -> GenerateResult:
     """Generate a volume and write it with its provenance.
 
+    A run that was stopped in whatever way goes on from its last finished blocks when the same command is given again, to the
+    same bytes: they stand in OUT.partial, and OUT.journal tells which they are.
+
     Raises:
-        InputError: bad input, before any work; no space left while writing.
+        InputError: bad input, before any work; no space left while writing; another run is writing there.
+        StoppedError: stopped by Ctrl-C.
     """
     region = _check(config)
     loaded = load_generator(config.checkpoint, config.device, config.precision)
@@ -147,7 +151,7 @@ def _parse_box(given: str) -> tuple[Triple, Triple]:
 
 def _check(config: GenerateConfig) -> _Region:
     from mcrgen.io.provenance import sidecar
-    from mcrgen.io.volumes import require_volume_suffix
+    from mcrgen.io.volumes import interrupted_run, require_volume_output, require_volume_suffix
 
     region = _region(config)
     if config.block_size is not None:
@@ -156,8 +160,9 @@ def _check(config: GenerateConfig) -> _Region:
     if config.phase_fraction is not None:
         require_fraction("phase_fraction", config.phase_fraction)
     require_volume_suffix(config.output)
-    for path in (config.output, sidecar(config.output)):
-        require_output_file("output", path, overwrite=config.overwrite)
+    if interrupted_run(config.output) is None:
+        require_volume_output(config.output, overwrite=config.overwrite)
+        require_output_file("output", sidecar(config.output), overwrite=config.overwrite)
     return region
 
 
@@ -198,34 +203,60 @@ def _calibrated(
 
 
 def _write(config: GenerateConfig, loaded: LoadedGenerator, region: _Region) -> GenerateResult:
-    import numpy as np
-
     from mcrgen.generation.blocks import grid
     from mcrgen.generation.stream import generate_blocks
-    from mcrgen.io.volumes import open_volume
+    from mcrgen.io.volumes import interrupted_run, open_volume, stored_bytes
 
-    blocks = list(grid(region.shape, choose_block_size(loaded.generator, region.shape, config.block_size)))
+    before = interrupted_run(config.output) or {}  # whose blocks are taken up, whatever memory there is now
+    block_size = choose_block_size(loaded.generator, region.shape, config.block_size or before.get("block_size"))
+    blocks = list(grid(region.shape, block_size))
     start = time.perf_counter()
     scores, bias, fractions = _calibrated(config, loaded, region.scores(loaded, config.seed), blocks)
-    counts = np.zeros(len(fractions), dtype=np.int64)
-    with progress_bar() as progress, open_volume(config.output, region.shape, loaded.record["voxel_size_um"]) as volume:
-        bar = progress.add_task("generating", total=len(blocks), unit="block", status="")
+    described = _description(config, loaded, region, block_size, bias)
+    voxel_size_um = loaded.record["voxel_size_um"]
+    with open_volume(config.output, region.shape, voxel_size_um, run=described, overwrite=config.overwrite) as volume:
+        missing = [block for block in blocks if (block.start, block.stop) not in volume.done]
+        if len(missing) < len(blocks):
+            console.print(f"going on: {len(blocks) - len(missing)} of {len(blocks)} blocks are finished")
+        with progress_bar() as progress:
+            bar = progress.add_task("generating", total=len(blocks), completed=len(volume.done), unit="block", status="")
 
-        def sink(block: Block, labels: np.typing.NDArray[np.uint8]) -> None:
-            volume.write(block.slices, labels)
-            counts[:] += np.bincount(labels.ravel(), minlength=len(counts))
-            progress.update(bar, advance=1, status=f"φ {counts[loaded.phase] / counts.sum():.4f}")
+            def sink(block: Block, labels: np.typing.NDArray[np.uint8]) -> None:
+                volume.write(block.slices, labels)
+                share = volume.counts[loaded.phase] / volume.counts.sum()
+                progress.update(bar, advance=1, status=f"φ {share:.4f}")
 
-        generate_blocks(scores, blocks, sink, bias=bias, phase=loaded.phase)
-    seconds = time.perf_counter() - start
-    achieved = tuple((counts / counts.sum()).tolist())
-    _record(config, loaded, region, {"bias": list(bias), "fractions": list(fractions)}, achieved, seconds)
-    size = os.path.getsize(config.output) / 2**20
+            try:
+                generate_blocks(scores, missing, sink, bias=bias, phase=loaded.phase)
+            except KeyboardInterrupt as interrupt:
+                done = f"{len(volume.done)} of {len(blocks)} blocks are finished"
+                raise StoppedError(f"stopped: {done}; the same command goes on.") from interrupt
+        seconds = time.perf_counter() - start
+        achieved = tuple((volume.counts[: len(fractions)] / volume.counts.sum()).tolist())
+        _record(config, loaded, region, {"bias": list(bias), "fractions": list(fractions)}, achieved, seconds)
+    size = stored_bytes(config.output) / 2**20
     console.print(
         f"generated: {config.output}  {' x '.join(map(str, region.shape))} voxels, {size:.1f} MiB, {seconds:.1f} s, "
         f"phase fraction {achieved[loaded.phase]:.{5 if config.exact else 4}f} (target {fractions[loaded.phase]:.4f})"
     )
     return GenerateResult(config.output, region.shape, achieved, seconds)
+
+
+def _description(
+    config: GenerateConfig, loaded: LoadedGenerator, region: _Region, block_size: int, bias: tuple[float, ...]
+) -> dict[str, Any]:
+    """All that settles the labels of a run."""
+    from mcrgen.io.provenance import sha256
+
+    return {
+        "checkpoint": sha256(config.checkpoint),
+        "seed": config.seed,
+        "origin": list(region.origin),
+        "period": list(region.period),
+        "block_size": block_size,
+        "bias": list(bias),
+        "precision": loaded.precision.value,
+    }
 
 
 def _record(
@@ -245,6 +276,7 @@ def _record(
         provenance("generate", configuration.to_plain(config), {"checkpoint": config.checkpoint})
         | {
             "shape": list(region.shape),
+            "dtype": "uint8",
             "origin": list(region.origin),
             "period": list(region.period),
             "voxel_size_um": loaded.record["voxel_size_um"],

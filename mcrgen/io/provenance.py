@@ -19,6 +19,7 @@ _PACKAGES = (
     "scipy",
     "scikit-image",
     "tifffile",
+    "zarr",
     "omegaconf",
     "wandb",
 )

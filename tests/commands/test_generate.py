@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +11,10 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+import zarr
 
 import mcrgen
-from mcrgen.errors import InputError
+from mcrgen.errors import InputError, StoppedError
 
 GRAVEL = Path(__file__).parents[2] / "checkpoints" / "gravel_quick.ckpt"
 
@@ -160,7 +164,7 @@ def test_a_box_is_cut_from_any_larger_volume(checkpoint: Path, tmp_path: Path) -
 @pytest.mark.parametrize("axes", ["all", "x", "zy"])
 def test_periodic_volumes_fit_together(tmp_path: Path, axes: str) -> None:
     """Two copies side by side have the surface of one: no seam; along the other axes there is one."""
-    labels = generate(GRAVEL, tmp_path / "p.npy", size=(40, 42, 44), periodic=axes, block_size=21).astype(float)
+    labels = generate(GRAVEL, tmp_path / "p.npy", size=(40, 42, 44), periodic=axes, block_size=21, exact=True).astype(float)
     names = "zyx" if axes == "all" else axes
     for axis, name in enumerate("zyx"):
         inside = np.abs(np.diff(labels, axis=axis)).mean(axis=tuple(a for a in range(3) if a != axis))
@@ -222,3 +226,77 @@ def test_block_size_follows_the_memory(
     with pytest.raises(InputError, match=r"block_size: blocks of 16 voxels need .* free some memory"):
         generate(checkpoint, tmp_path / "c.npy", size=(70, 20, 20))
     assert not (tmp_path / "c.npy").exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import mcrgen
+from mcrgen.io import volumes
+volumes._COMMIT_SECONDS = 0.0
+write, left = volumes.VolumeWriter.write, [int(sys.argv[3])]
+def mortal(self, *block):
+    write(self, *block)
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+volumes.VolumeWriter.write = mortal
+mcrgen.generate(mcrgen.GenerateConfig(
+    checkpoint=Path(sys.argv[1]), output=Path(sys.argv[2]), size=(30, 20, 20), block_size=10, precision="fp32", device="cpu",
+))
+"""
+
+
+@pytest.mark.parametrize(("suffix", "after"), [("tif", 1), ("npy", 5), ("raw", 11)])
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    checkpoint: Path, tmp_path: Path, suffix: str, after: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings: dict[str, Any] = {"size": (30, 20, 20), "block_size": 10, "precision": "fp32", "device": "cpu"}
+    whole, path = tmp_path / f"whole.{suffix}", tmp_path / f"v.{suffix}"
+    mcrgen.generate(mcrgen.GenerateConfig(checkpoint=checkpoint, output=whole, **settings))
+    done = subprocess.run([sys.executable, "-c", KILLED, str(checkpoint), str(path), str(after)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not path.exists()
+    with pytest.raises(InputError, match=r"seed"):
+        mcrgen.generate(mcrgen.GenerateConfig(checkpoint=checkpoint, output=path, **settings | {"seed": 7}))
+    capsys.readouterr()
+    result = mcrgen.generate(mcrgen.GenerateConfig(checkpoint=checkpoint, output=path, **settings | {"block_size": None}))
+    assert f"going on: {after} of 12 blocks are finished" in capsys.readouterr().out
+    assert path.read_bytes() == whole.read_bytes()
+    record = json.loads(path.with_name(path.name + ".json").read_text())
+    assert record["phase_fractions"] == list(result.phase_fractions)
+    assert record["dtype"] == "uint8"
+    assert {p.name for p in tmp_path.iterdir()} == {f"{n}.{suffix}{e}" for n in ("v", "whole") for e in ("", ".json")}
+
+
+def test_ctrl_c_tells_how_to_go_on(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mcrgen.generation.generator import Generator
+
+    asked, scores = [0], Generator.scores
+
+    def interrupted(self: Generator, *args: Any, **options: Any) -> torch.Tensor:
+        asked[0] += 1
+        if asked[0] == 4:
+            raise KeyboardInterrupt
+        return scores(self, *args, **options)
+
+    monkeypatch.setattr(Generator, "scores", interrupted)
+    with pytest.raises(StoppedError, match=r"stopped: [1-3] of 12 blocks are finished; the same command goes on"):
+        generate(checkpoint, tmp_path / "v.npy", size=(30, 20, 20), block_size=10)
+    monkeypatch.undo()
+    whole = generate(checkpoint, tmp_path / "whole.npy", size=(30, 20, 20), block_size=10)
+    np.testing.assert_array_equal(generate(checkpoint, tmp_path / "v.npy", size=(30, 20, 20), block_size=10), whole)
+
+
+def test_zarr_and_raw(checkpoint: Path, tmp_path: Path) -> None:
+    labels = generate(checkpoint, tmp_path / "v.npy", size=(20, 24, 28))
+    for name in ("v.zarr", "v.raw"):
+        mcrgen.generate(
+            mcrgen.GenerateConfig(
+                checkpoint=checkpoint, output=tmp_path / name, size=(20, 24, 28), precision="fp32", device="cpu"
+            )
+        )
+    np.testing.assert_array_equal(zarr.open_group(tmp_path / "v.zarr", mode="r")["0"][:], labels)
+    record = json.loads((tmp_path / "v.raw.json").read_text())
+    raw = np.fromfile(tmp_path / "v.raw", record["dtype"]).reshape(record["shape"])
+    np.testing.assert_array_equal(raw, labels)
