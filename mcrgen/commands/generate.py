@@ -205,14 +205,19 @@ def _calibrated(
 def _write(config: GenerateConfig, loaded: LoadedGenerator, region: _Region) -> GenerateResult:
     from mcrgen.generation.blocks import grid
     from mcrgen.generation.stream import generate_blocks
-    from mcrgen.io.volumes import interrupted_run, open_volume, stored_bytes
+    from mcrgen.io.volumes import open_volume, run_to_go_on_with, stored_bytes
 
-    before = interrupted_run(config.output) or {}  # whose blocks are taken up, whatever memory there is now
-    block_size = choose_block_size(loaded.generator, region.shape, config.block_size or before.get("block_size"))
+    settings = _settings(config, loaded, region)
+    before = run_to_go_on_with(config.output, settings, overwrite=config.overwrite) or {}
+    block_size = choose_block_size(loaded.generator, region.shape, before.get("block_size") or config.block_size)
     blocks = list(grid(region.shape, block_size))
     start = time.perf_counter()
-    scores, bias, fractions = _calibrated(config, loaded, region.scores(loaded, config.seed), blocks)
-    described = _description(config, loaded, region, block_size, bias)
+    scores = region.scores(loaded, config.seed)
+    if before:
+        bias, fractions = tuple(before["bias"]), tuple(before["fractions"])
+    else:
+        scores, bias, fractions = _calibrated(config, loaded, scores, blocks)
+    described = settings | {"block_size": block_size, "bias": list(bias), "fractions": list(fractions)}
     voxel_size_um = loaded.record["voxel_size_um"]
     with open_volume(config.output, region.shape, voxel_size_um, run=described, overwrite=config.overwrite) as volume:
         missing = [block for block in blocks if (block.start, block.stop) not in volume.done]
@@ -242,21 +247,20 @@ def _write(config: GenerateConfig, loaded: LoadedGenerator, region: _Region) -> 
     return GenerateResult(config.output, region.shape, achieved, seconds)
 
 
-def _description(
-    config: GenerateConfig, loaded: LoadedGenerator, region: _Region, block_size: int, bias: tuple[float, ...]
-) -> dict[str, Any]:
-    """All that settles the labels of a run."""
+def _settings(config: GenerateConfig, loaded: LoadedGenerator, region: _Region) -> dict[str, Any]:
+    """What the user has chosen that settles the labels; block size and threshold follow, and an interrupted run's are kept."""
     from mcrgen.io.provenance import sha256
 
     return {
         "checkpoint": sha256(config.checkpoint),
         "seed": config.seed,
+        "shape": list(region.shape),
         "origin": list(region.origin),
         "period": list(region.period),
-        "block_size": block_size,
-        "bias": list(bias),
         "precision": loaded.precision.value,
-    }
+        "phase_fraction": config.phase_fraction,
+        "exact": config.exact,
+    } | ({} if config.block_size is None else {"block_size": config.block_size})
 
 
 def _record(

@@ -113,7 +113,7 @@ class VolumeWriter:
         """Whether the blocks of an interrupted run are there to go on with."""
         other, staged = self._journal.run, self.partial.exists()
         if other is not None and other != self._run and staged and not self._overwrite:
-            raise self._other_run(other)
+            raise _begun_by_another(self.path, other, self._run)
         if other != self._run or not self._described:
             return False
         return self._staged.is_whole() if staged else self._is_published()
@@ -180,14 +180,6 @@ class VolumeWriter:
                 "MiB free); free some space and give the same command again, which keeps every finished block."
             ) from error
 
-    def _other_run(self, other: Mapping[str, Any]) -> InputError:
-        pairs = {key: (other.get(key, "unset"), self._run.get(key, "unset")) for key in {**other, **self._run}}
-        differences = ", ".join(f"{key} was {was}, is {now}" for key, (was, now) in pairs.items() if was != now)
-        return InputError(
-            f"output: '{self.path}' was begun by another run ({differences}); finish it with those options, choose another "
-            "name, or add --overwrite to discard it."
-        )
-
 
 def open_volume(
     path: Path, shape: Triple, voxel_size_um: float | None, *, run: Mapping[str, Any] | None = None, overwrite: bool = False
@@ -240,6 +232,29 @@ def require_volume_output(path: Path, *, overwrite: bool) -> None:
 def interrupted_run(path: Path) -> dict[str, Any] | None:
     """What describes the run that was interrupted while it wrote a volume; None if there was none."""
     return Journal(beside(path, "journal")).run
+
+
+def run_to_go_on_with(path: Path, settings: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
+    """The description of an interrupted run with these settings, for what it has settled besides; None if there is none.
+
+    Raises:
+        InputError: it had other settings, and ``overwrite`` is false.
+    """
+    run, wanted = interrupted_run(path), plain(settings)
+    if run is None or all(run.get(key) == value for key, value in wanted.items()):
+        return run
+    if overwrite or not beside(path, "partial").exists():
+        return None
+    raise _begun_by_another(path, {key: run.get(key, "unset") for key in wanted}, wanted)
+
+
+def _begun_by_another(path: Path, other: Mapping[str, Any], run: Mapping[str, Any]) -> InputError:
+    pairs = {key: (other.get(key, "unset"), run.get(key, "unset")) for key in {**other, **run}}
+    differences = ", ".join(f"{key} was {was}, is {now}" for key, (was, now) in pairs.items() if was != now)
+    return InputError(
+        f"output: '{path}' was begun by another run ({differences}); finish it with those options, choose another "
+        "name, or add --overwrite to discard it."
+    )
 
 
 def stored_bytes(path: Path) -> int:

@@ -249,7 +249,12 @@ mcrgen.generate(mcrgen.GenerateConfig(
 
 @pytest.mark.parametrize(("suffix", "after"), [("tif", 1), ("npy", 5), ("raw", 11)])
 def test_a_killed_run_goes_on_to_the_same_bytes(
-    checkpoint: Path, tmp_path: Path, suffix: str, after: int, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path,
+    tmp_path: Path,
+    suffix: str,
+    after: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings: dict[str, Any] = {"size": (30, 20, 20), "block_size": 10, "precision": "fp32", "device": "cpu"}
     whole, path = tmp_path / f"whole.{suffix}", tmp_path / f"v.{suffix}"
@@ -257,8 +262,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     done = subprocess.run([sys.executable, "-c", KILLED, str(checkpoint), str(path), str(after)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert not path.exists()
-    with pytest.raises(InputError, match=r"seed"):
+    with pytest.raises(InputError, match=r"begun by another run \(seed was 0, is 7\); finish it with those options"):
         mcrgen.generate(mcrgen.GenerateConfig(checkpoint=checkpoint, output=path, **settings | {"seed": 7}))
+    monkeypatch.setattr("mcrgen.commands.generate._calibrated", None)  # what the first run chose is not chosen anew
     capsys.readouterr()
     result = mcrgen.generate(mcrgen.GenerateConfig(checkpoint=checkpoint, output=path, **settings | {"block_size": None}))
     assert f"going on: {after} of 12 blocks are finished" in capsys.readouterr().out
