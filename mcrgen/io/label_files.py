@@ -148,7 +148,11 @@ class LabelFile:
         shape = series[0].shape
         if len(series) == 1 and len(shape) == 3 and "S" not in series[0].axes and ome_channels(tif) == 1:
             if series[0].dataoffset is not None:
-                return _Stored(shape, tiff_voxel_size(tif), self._mapped(series[0].dataoffset, series[0].dtype, shape))
+                return _Stored(
+                    shape,
+                    tiff_voxel_size(tif),
+                    self._mapped(series[0].dataoffset, series[0].dtype.newbyteorder(tif.byteorder), shape),
+                )
             pages = [page for page in series[0].pages if page is not None]
             if len(pages) == shape[0] and all(page.shape == shape[1:] for page in pages):
                 return _Stored(shape, tiff_voxel_size(tif), _paged(pages))
@@ -157,12 +161,9 @@ class LabelFile:
             return _Stored((len(pages), *shape), tiff_voxel_size(tif), _paged(pages))
         return None
 
-    def _mapped(self, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Read:
-        assert self._tif is not None
-        stored = dtype.newbyteorder(self._tif.byteorder)
-
+    def _mapped(self, offset: int, stored: np.dtype[Any], shape: tuple[int, ...]) -> Read:
         def read(box: Box) -> NDArray[Any]:
-            return np.array(np.memmap(self.path, stored, "r", offset, shape)[box], dtype=dtype)
+            return np.array(np.memmap(self.path, stored, "r", offset, shape)[box], dtype=stored.newbyteorder("="))
 
         return read
 
