@@ -164,7 +164,7 @@ def imagej_tags(shape: tuple[int, ...], voxel_size_um: float | None) -> dict[str
 def _read_photo(path: Path, *, photograph: bool) -> Raster:
     plain = ("1", "L", "I", "F") if photograph else ("1", "P", "L", "I", "F")
     with _mosaics_allowed(), Image.open(path) as image:
-        voxel_size_um = _sidecar_voxel_size(path)
+        voxel_size_um = sidecar_voxel_size(path)
         if image.mode in plain or image.mode.startswith("I;"):
             array = np.asarray(image)
             return Raster(array != 0 if array.dtype == np.bool_ else array, voxel_size_um)  # Pillow's True is a byte of 255
@@ -191,7 +191,7 @@ def _collapse_grey(array: NDArray[Any], voxel_size_um: float | None) -> Raster:
 
 
 def _read_numpy(path: Path, name: str) -> Raster:
-    voxel_size_um = _sidecar_voxel_size(path)
+    voxel_size_um = sidecar_voxel_size(path)
     if path.suffix.lower() == ".npy":
         return Raster(np.load(path, allow_pickle=False, mmap_mode="r").squeeze(), voxel_size_um)
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -200,7 +200,7 @@ def _read_numpy(path: Path, name: str) -> Raster:
         return Raster(arrays[arrays.files[0]].squeeze(), voxel_size_um)
 
 
-def _sidecar_voxel_size(path: Path) -> float | None:
+def sidecar_voxel_size(path: Path) -> float | None:
     """Voxel size from the provenance file that stands beside everything written here; None from any other file."""
     try:
         record = json.loads(sidecar(path).read_text())

@@ -14,7 +14,16 @@ import tifffile
 from numpy.typing import NDArray
 
 from mcrgen.errors import InputError
-from mcrgen.io.images import TIFF_SUFFIXES, Raster, damage_told, ome_channels, read_raster, strict_tifffile, tiff_voxel_size
+from mcrgen.io.images import (
+    TIFF_SUFFIXES,
+    Raster,
+    damage_told,
+    ome_channels,
+    read_raster,
+    sidecar_voxel_size,
+    strict_tifffile,
+    tiff_voxel_size,
+)
 from mcrgen.io.phases import MAX_PHASES, Phases, check_phase_count, distinct_values, find_phase, index_of
 
 _SCAN_VOXELS = 1 << 24
@@ -35,7 +44,8 @@ class _Stored:
 class LabelFile:
     """A segmented image or volume on disk; a context manager.
 
-    NPY files and TIFF stacks of planes are read part by part, other formats (2D images for the most part) are held in memory.
+    NPY files, TIFF stacks of planes and Zarr stores as written here are read part by part, other formats (2D images for the
+    most part) are held in memory.
 
     Attributes:
         path: the file.
@@ -123,6 +133,9 @@ class LabelFile:
 
     def _open(self) -> _Stored:
         suffix = self.path.suffix.lower()
+        if self.path.is_dir() and suffix == ".zarr":
+            with damage_told(self.path, self._name):
+                return self._open_zarr()
         if self.path.is_file() and suffix == ".npy":
             return self._open_npy()
         if self.path.is_file() and suffix in TIFF_SUFFIXES:
@@ -140,6 +153,13 @@ class LabelFile:
             return np.array(_as_volume(mapped)[box])
 
         return _Stored(raster.array.shape, raster.voxel_size_um, read)
+
+    def _open_zarr(self) -> _Stored:
+        """The array ``0`` of an OME-Zarr group."""
+        import zarr
+
+        array: Any = zarr.open_group(self.path, mode="r")["0"]
+        return _Stored(array.shape, sidecar_voxel_size(self.path), lambda box: np.asarray(array[box]))
 
     def _open_stack(self, tif: tifffile.TiffFile) -> _Stored | None:
         """A stack of grey planes, one behind the other or page by page; None for anything else."""

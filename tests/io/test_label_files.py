@@ -12,6 +12,7 @@ from mcrgen.errors import InputError
 from mcrgen.io import label_files
 from mcrgen.io.images import imagej_tags, read_medium
 from mcrgen.io.label_files import LabelFile
+from mcrgen.io.provenance import sha256
 from mcrgen.io.volumes import open_volume
 
 VALUES = np.array([3, 7, 200])
@@ -161,3 +162,18 @@ def test_no_voxel_at_all(tmp_path: Path) -> None:
     np.save(tmp_path / "none.npy", np.zeros((0, 5, 5), np.uint8))
     with pytest.raises(InputError, match=r"expected a 2D image or a 3D volume, .* has the shape \(0, 5, 5\)"):
         LabelFile(tmp_path / "none.npy", "medium", phase=None, phase_name="phase")
+
+
+def test_zarr_as_written_here(labels: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "v.zarr"
+    with open_volume(path, labels.shape, 2.5) as writer:
+        writer.write((slice(0, 9), slice(0, 10), slice(0, 12)), labels)
+    with LabelFile(path, "medium", phase=None, phase_name="phase") as medium:
+        assert medium.shape == labels.shape
+        np.testing.assert_array_equal(medium.planes(3, 7), labels[3:7])
+    first = sha256(path)
+    (path / "extra").write_text("x")
+    assert sha256(path) != first
+    (tmp_path / "empty.zarr").mkdir()
+    with pytest.raises(InputError, match=r"medium: '.*empty\.zarr' is damaged or not what its name says"):
+        LabelFile(tmp_path / "empty.zarr", "medium", phase=None, phase_name="phase")
