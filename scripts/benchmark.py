@@ -39,6 +39,7 @@ from mcrgen.data.examples import gaussian_level_cut
 from mcrgen.data.exemplar import Exemplar
 from mcrgen.generation.calibration import classify
 from mcrgen.generation.generator import Generator
+from mcrgen.generation.noise import Noise
 from mcrgen.networks.swnn import SWNN
 from mcrgen.tasks.swnn import SWNNTask
 
@@ -92,7 +93,7 @@ def measure_help() -> None:
 
 
 def generate_block(generator: Generator) -> Tensor:
-    return classify(generator.scores(0, (0, 0, 0), (128, 128, 128)), (0.0,), 1)
+    return classify(generator.scores(Noise(0), (0, 0, 0), (128, 128, 128)), (0.0,), 1)
 
 
 def measure_generation() -> None:

@@ -13,8 +13,9 @@ from mcrgen.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+    from mcrgen.generation.blocks import Triple
     from mcrgen.generation.calibration import Calibration
-    from mcrgen.generation.generator import Generator, Triple
+    from mcrgen.generation.generator import Generator
 
 _BLOCK_SIZES = (128, 96, 64, 48, 32, 16)
 

@@ -136,11 +136,12 @@ class VirtualVolume:
     def _block(self, place: Triple) -> NDArray[np.uint8]:
         """A block of the cache, computed if it is not there; one at a time, whichever thread asks."""
         from mcrgen.generation.calibration import classify
+        from mcrgen.generation.noise import Noise
 
         with self._lock:
             if place not in self._cache:
                 origin = (place[0] * self.block_size, place[1] * self.block_size, place[2] * self.block_size)
-                scores = self._loaded.generator.scores(self.seed, origin, (self.block_size,) * 3)
+                scores = self._loaded.generator.scores(Noise(self.seed), origin, (self.block_size,) * 3)
                 self._cache[place] = classify(scores, self._bias, self._loaded.phase).cpu().numpy()
                 while len(self._cache) > self._cached_blocks:
                     self._cache.popitem(last=False)

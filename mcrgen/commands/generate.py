@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from mcrgen.generation.blocks import Block
-    from mcrgen.generation.generator import Triple
+    from mcrgen.generation.blocks import Block, Triple
     from mcrgen.generation.noise import Period
     from mcrgen.generation.stream import BlockScores
 
@@ -106,9 +105,12 @@ class _Region:
 
     def scores(self, loaded: LoadedGenerator, seed: int) -> BlockScores:
         """Scores of blocks that are counted from the region's own first voxel."""
+        from mcrgen.generation.noise import Noise
+
+        noise = Noise(seed, self.period)
 
         def scores(block: Block) -> Tensor:
-            return loaded.generator.scores(seed, block.moved(self.origin).start, block.shape, period=self.period)
+            return loaded.generator.scores(noise, block.moved(self.origin).start, block.shape)
 
         return scores
 

@@ -354,6 +354,7 @@ def _finish(config: TrainConfig, folder: Path, task: SWNNTask, medium: Medium, d
 def _preview(path: Path, config: TrainConfig, generator: Generator, calibration: Calibration, medium: Medium) -> None:
     """The exemplar beside three sections of the calibrated field."""
     from mcrgen.generation.calibration import classify
+    from mcrgen.generation.noise import Noise
     from mcrgen.plotting.slices import plot_slices
 
     size = config.trainer.slab_size
@@ -361,6 +362,6 @@ def _preview(path: Path, config: TrainConfig, generator: Generator, calibration:
     panels = {"exemplar": medium.labels / top_label}
     for axis, name in enumerate("zyx"):
         z, y, x = (1 if i == axis else size for i in range(3))
-        labels = classify(generator.scores(config.seed, (0, 0, 0), (z, y, x)), calibration.bias, medium.phases.phase)
+        labels = classify(generator.scores(Noise(config.seed), (0, 0, 0), (z, y, x)), calibration.bias, medium.phases.phase)
         panels[f"normal to {name}"] = labels.cpu().numpy().squeeze(axis) / top_label
     plot_slices(path, panels, title=f"{config.data.image.name}: exemplar and calibrated sections")

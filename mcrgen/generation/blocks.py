@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mcrgen.generation.generator import Triple
+Triple = tuple[int, int, int]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mcrgen.generation.generator import Generator, Triple, noise_tensor
+from mcrgen.generation.blocks import Triple
+from mcrgen.generation.generator import Generator, noise_tensor
+from mcrgen.generation.noise import Noise
 
 CALIBRATION_SEED = -1
 """Calibration volumes use a seed no user is offered, so no generated volume was calibrated on."""
@@ -70,7 +72,7 @@ def reestimate_batchnorm(network: nn.Module, halo: int, noise_channels: int, blo
     was_training = network.training
     network.train()
     noise = [
-        noise_tensor(CALIBRATION_SEED, origin, shape, halo, noise_channels, like)
+        noise_tensor(Noise(CALIBRATION_SEED), origin, shape, halo, noise_channels, like)
         for origin, shape in _cubes(blocks, block_size, halo)
     ]
     network(torch.cat(noise).contiguous(memory_format=torch.channels_last_3d))
@@ -96,7 +98,7 @@ def calibrate(
         block_size: their edge length in voxels.
     """
     parts = [
-        generator.scores(CALIBRATION_SEED, origin, shape).float().flatten(1).cpu().numpy()
+        generator.scores(Noise(CALIBRATION_SEED), origin, shape).float().flatten(1).cpu().numpy()
         for origin, shape in _cubes(blocks, block_size, generator.halo)
     ]
     scores = np.concatenate(parts, axis=1)

@@ -8,9 +8,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from mcrgen.generation.noise import APERIODIC, Period, gaussian_noise
-
-Triple = tuple[int, int, int]
+from mcrgen.generation.blocks import Triple
+from mcrgen.generation.noise import Noise
 
 _LAYERS_HELD = 2.2
 
@@ -37,26 +36,23 @@ class Generator:
         return int(_LAYERS_HELD * voxels * width * next(self.network.parameters()).element_size())
 
     @torch.inference_mode()
-    def scores(self, seed: int, origin: Triple, shape: Triple, *, period: Period = APERIODIC) -> Tensor:
+    def scores(self, noise: Noise, origin: Triple, shape: Triple) -> Tensor:
         """Scores ``(C, D, H, W)`` of the box of ``shape`` voxels whose first voxel is ``origin`` (z, y, x).
 
-        Boxes of one seed that overlap agree where they do, up to the rounding of the convolutions. With a period the field
-        repeats after so many voxels along that axis, without a seam: its noise does, halo included.
+        Boxes of one noise that overlap agree where they do, up to the rounding of the convolutions. Where the noise has a
+        period, so has the field, without a seam: the noise of the halo wraps too.
         """
         like = next(self.network.parameters())
-        noise = noise_tensor(seed, origin, shape, self.halo, self.noise_channels, like, period=period)
-        scores: Tensor = self.network(noise)
+        scores: Tensor = self.network(noise_tensor(noise, origin, shape, self.halo, self.noise_channels, like))
         return scores[0]
 
 
-def noise_tensor(
-    seed: int, origin: Triple, shape: Triple, halo: int, channels: int, like: Tensor, *, period: Period = APERIODIC
-) -> Tensor:
+def noise_tensor(noise: Noise, origin: Triple, shape: Triple, halo: int, channels: int, like: Tensor) -> Tensor:
     """Noise ``(1, channels, D + 2 halo, H + 2 halo, W + 2 halo)`` around a box of output voxels.
 
     Channels-last in memory, with the device and data type of ``like``.
     """
     z, y, x = (start - halo for start in origin)
     d, h, w = (length + 2 * halo for length in shape)
-    values = torch.from_numpy(gaussian_noise(seed, (z, y, x), (d, h, w), channels, period=period))
+    values = torch.from_numpy(noise((z, y, x), (d, h, w), channels))
     return values.to(device=like.device, dtype=like.dtype).permute(3, 0, 1, 2)[None]

@@ -8,8 +8,13 @@ the logarithm and the cosine.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+
+from mcrgen.generation.blocks import Triple
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = 0xFFFFFFFFFFFFFFFF
@@ -18,6 +23,41 @@ _UNIT = np.float32(2.0**-24)
 
 Period = tuple[int | None, int | None, int | None]
 APERIODIC: Period = (None, None, None)
+
+ScalarField = Callable[[Triple, Triple], NDArray[np.float32]]
+"""Given the origin and the shape of a box of voxels, wherever it lies: one value for each of them, ``(D, H, W)`` float32."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What a generator is fed: Gaussian noise, modulated in space where the medium is heterogeneous.
+
+    Every voxel gets ``mask * (mean + deviation * n)`` with n standard normal (the SWNN paper's section 3.3 and figure 12).
+
+    Attributes:
+        seed: any integer; different seeds give independent fields.
+        period: lengths in voxels after which the noise repeats along z, y and x; None for never.
+        mask: multiplies everything; None for 1.
+        mean: of the noise; None for 0.
+        deviation: its standard deviation; None for 1.
+    """
+
+    seed: int
+    period: Period = APERIODIC
+    mask: ScalarField | None = None
+    mean: ScalarField | None = None
+    deviation: ScalarField | None = None
+
+    def __call__(self, origin: Triple, shape: Triple, channels: int) -> NDArray[np.float32]:
+        """The values of a box, ``(D, H, W, channels)``."""
+        values = gaussian_noise(self.seed, origin, shape, channels, period=self.period)
+        if self.deviation is not None:
+            values *= self.deviation(origin, shape)[..., None]
+        if self.mean is not None:
+            values += self.mean(origin, shape)[..., None]
+        if self.mask is not None:
+            values *= self.mask(origin, shape)[..., None]
+        return values
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -47,8 +87,8 @@ def _coordinates(start: int, length: int, period: int | None) -> NDArray[np.int6
 
 def gaussian_noise(
     seed: int,
-    origin: tuple[int, int, int],
-    shape: tuple[int, int, int],
+    origin: Triple,
+    shape: Triple,
     channels: int,
     *,
     period: Period = APERIODIC,

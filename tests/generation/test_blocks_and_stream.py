@@ -10,6 +10,7 @@ import torch
 from mcrgen.generation.blocks import Block, grid, split_axis
 from mcrgen.generation.calibration import classify
 from mcrgen.generation.generator import Generator
+from mcrgen.generation.noise import Noise
 from mcrgen.generation.stream import generate_blocks
 from mcrgen.networks.swnn import SWNN
 
@@ -22,7 +23,7 @@ def generator(out_channels: int = 1, dtype: torch.dtype = torch.float32) -> Gene
 
 
 def field(g: Generator, seed: int) -> Callable[[Block], torch.Tensor]:
-    return lambda block: g.scores(seed, block.start, block.shape)
+    return lambda block: g.scores(Noise(seed), block.start, block.shape)
 
 
 @pytest.mark.parametrize("shape", [(7, 5, 6), (16, 16, 16), (1, 40, 3)])
@@ -47,7 +48,7 @@ def test_intervals_are_as_equal_as_can_be() -> None:
 def test_blocks_equal_one_shot(out_channels: int, block_size: int) -> None:
     shape = (17, 20, 23)
     g = generator(out_channels)
-    scores = g.scores(5, (0, 0, 0), shape)
+    scores = g.scores(Noise(5), (0, 0, 0), shape)
     bias = tuple((-scores.mean(dim=(1, 2, 3))).tolist())
     whole = classify(scores, bias, 1).numpy()
     volume = np.full(shape, 255, np.uint8)
@@ -62,14 +63,14 @@ def test_blocks_equal_one_shot(out_channels: int, block_size: int) -> None:
 
 def test_boxes_of_the_field_agree() -> None:
     g = generator()
-    whole = g.scores(2, (-3, 0, 4), (12, 11, 10))
-    part = g.scores(2, (1, 2, 6), (5, 6, 7))
+    whole = g.scores(Noise(2), (-3, 0, 4), (12, 11, 10))
+    part = g.scores(Noise(2), (1, 2, 6), (5, 6, 7))
     torch.testing.assert_close(whole[:, 4:9, 2:8, 2:9], part, rtol=1e-5, atol=1e-5)
 
 
 def test_seeds_differ() -> None:
     g = generator()
-    assert not torch.equal(g.scores(0, (0, 0, 0), (4, 4, 4)), g.scores(1, (0, 0, 0), (4, 4, 4)))
+    assert not torch.equal(g.scores(Noise(0), (0, 0, 0), (4, 4, 4)), g.scores(Noise(1), (0, 0, 0), (4, 4, 4)))
 
 
 def test_blocks_come_in_order_from_another_thread() -> None:
@@ -99,13 +100,13 @@ def test_a_failing_writer_stops_the_loop() -> None:
 def test_a_periodic_field_repeats_along_its_axes_only(axes: str) -> None:
     g, size = generator(), (9, 10, 11)
     period = tuple(n if name in axes else None for name, n in zip("zyx", size, strict=True))
-    whole = g.scores(3, (0, 0, 0), size, period=period)
+    whole = g.scores(Noise(3, period), (0, 0, 0), size)
     for axis, name in enumerate("zyx"):
         origin = tuple(size[i] if i == axis else 0 for i in range(3))
-        further = g.scores(3, origin, size, period=period)
+        further = g.scores(Noise(3, period), origin, size)
         assert torch.allclose(further, whole, atol=1e-5) == (name in axes)
     if axes == "zyx":
-        turned = g.scores(3, (-4, 5, 3), size, period=period)
+        turned = g.scores(Noise(3, period), (-4, 5, 3), size)
         torch.testing.assert_close(turned, whole.roll((4, -5, -3), (1, 2, 3)), rtol=1e-5, atol=1e-5)
 
 

@@ -13,6 +13,7 @@ from mcrgen.generation.calibration import (
     solve_bias,
 )
 from mcrgen.generation.generator import Generator, noise_tensor
+from mcrgen.generation.noise import Noise
 from mcrgen.networks.swnn import SWNN
 
 
@@ -55,7 +56,7 @@ def test_batchnorm_statistics_are_those_of_the_volumes() -> None:
         block.norm.register_forward_hook(lambda module, args, out: inputs.append(out))
     edge = 10 + 2 * net.halo
     like = torch.zeros(())
-    noise = [noise_tensor(CALIBRATION_SEED, (i * edge, 0, 0), (10, 10, 10), net.halo, 2, like) for i in range(3)]
+    noise = [noise_tensor(Noise(CALIBRATION_SEED), (i * edge, 0, 0), (10, 10, 10), net.halo, 2, like) for i in range(3)]
     net.eval()
     with torch.no_grad():
         net(torch.cat(noise))
@@ -72,7 +73,8 @@ def test_calibrated_fraction_on_the_calibration_volumes() -> None:
     generator = Generator(net.folded(torch.float32), net.halo, 2)
     calibration = calibrate(generator, (0.8, 0.2), phase=1, precision="fp32", blocks=2, block_size=12)
     edge = 12 + 2 * net.halo
-    labels = [classify(generator.scores(CALIBRATION_SEED, (i * edge, 0, 0), (12,) * 3), calibration.bias, 1) for i in range(2)]
+    noise = Noise(CALIBRATION_SEED)
+    labels = [classify(generator.scores(noise, (i * edge, 0, 0), (12,) * 3), calibration.bias, 1) for i in range(2)]
     assert float(torch.stack(labels).float().mean()) == pytest.approx(0.2, abs=1 / 3456)
     assert calibration.voxels == 2 * 12**3
     assert calibration.achieved == pytest.approx((0.8, 0.2), abs=1 / 3456)
