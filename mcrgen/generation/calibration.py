@@ -71,11 +71,11 @@ def reestimate_batchnorm(network: nn.Module, halo: int, noise_channels: int, blo
         m.momentum = None
     was_training = network.training
     network.train()
-    noise = [
-        noise_tensor(Noise(CALIBRATION_SEED), origin, shape, halo, noise_channels, like)
-        for origin, shape in _cubes(blocks, block_size, halo)
+    noise, edge = Noise(CALIBRATION_SEED), block_size + 2 * halo
+    cubes = [
+        noise_tensor(noise, (i * edge - halo, -halo, -halo), (edge,) * 3, noise_channels, like) for i in range(blocks)
     ]
-    network(torch.cat(noise).contiguous(memory_format=torch.channels_last_3d))
+    network(torch.cat(cubes).contiguous(memory_format=torch.channels_last_3d))
     network.train(was_training)
     for m, momentum in zip(norms, momenta, strict=True):
         m.momentum = momentum
@@ -97,16 +97,21 @@ def calibrate(
         blocks: number of independent cubes.
         block_size: their edge length in voxels.
     """
-    parts = [
-        generator.scores(Noise(CALIBRATION_SEED), origin, shape).float().flatten(1).cpu().numpy()
-        for origin, shape in _cubes(blocks, block_size, generator.halo)
-    ]
-    scores = np.concatenate(parts, axis=1)
+    scores = calibration_scores(generator, blocks=blocks, block_size=block_size)
     targets = fractions if len(scores) > 1 else (fractions[phase],)
     bias = solve_bias(scores, targets)
     labels = classify(torch.from_numpy(scores)[:, None, None, :], bias, phase).numpy()
     achieved = np.bincount(labels.ravel(), minlength=len(fractions)) / labels.size
     return Calibration(bias, tuple(fractions), tuple(achieved.tolist()), precision, scores.shape[1])
+
+
+def calibration_scores(generator: Generator, *, blocks: int, block_size: int) -> NDArray[np.float32]:
+    """Scores ``(C, N)`` of the calibration volumes: independent cubes, of that edge length in voxels."""
+    parts = [
+        generator.scores(Noise(CALIBRATION_SEED), origin, shape).float().flatten(1).cpu().numpy()
+        for origin, shape in _cubes(blocks, block_size, generator.halo)
+    ]
+    return np.concatenate(parts, axis=1)
 
 
 def rescale_fractions(fractions: Sequence[float], phase: int, wanted: float) -> tuple[float, ...]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mcrgen.generation.blocks import Triple
 from mcrgen.generation.noise import Noise
-
-_LAYERS_HELD = 2.2
+from mcrgen.networks.folded import FoldedNetwork
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,16 @@ class Generator:
         noise_channels: channels of its input.
     """
 
-    network: nn.Module
+    network: FoldedNetwork
     halo: int
     noise_channels: int
 
     def memory(self, shape: Triple) -> int:
-        """Bytes that the scores of a box take to compute, about: the input and the output of the widest layer, and a tenth."""
-        width = max(m.out_channels for m in self.network.modules() if isinstance(m, nn.Conv3d))
-        voxels = prod(length + 2 * self.halo for length in shape)
-        return int(_LAYERS_HELD * voxels * width * next(self.network.parameters()).element_size())
+        """Bytes that the scores of a box take to compute, about."""
+        depth, height, width = (length + 2 * self.halo for length in shape)
+        planes = min(depth, self.network.planes(height, width))
+        scores = 2 * 4 * self.network.head.out_channels * prod(shape)
+        return self.network.memory(planes, height, width) + scores
 
     @torch.inference_mode()
     def scores(self, noise: Noise, origin: Triple, shape: Triple) -> Tensor:
@@ -42,17 +43,21 @@ class Generator:
         Boxes of one noise that overlap agree where they do, up to the rounding of the convolutions. Where the noise has a
         period, so has the field, without a seam: the noise of the halo wraps too.
         """
+        return torch.cat(list(self.network.slabs(self._slabs(noise, origin, shape))), dim=2)[0]
+
+    def _slabs(self, noise: Noise, origin: Triple, shape: Triple) -> Iterator[Tensor]:
+        """The noise of a box and its halo, as many planes at a time as the network likes."""
+        depth, height, width = (length + 2 * self.halo for length in shape)
+        z, y, x = (start - self.halo for start in origin)
+        planes = self.network.planes(height, width)
         like = next(self.network.parameters())
-        scores: Tensor = self.network(noise_tensor(noise, origin, shape, self.halo, self.noise_channels, like))
-        return scores[0]
+        for start in range(0, depth, planes):
+            yield noise_tensor(
+                noise, (z + start, y, x), (min(planes, depth - start), height, width), self.noise_channels, like
+            )
 
 
-def noise_tensor(noise: Noise, origin: Triple, shape: Triple, halo: int, channels: int, like: Tensor) -> Tensor:
-    """Noise ``(1, channels, D + 2 halo, H + 2 halo, W + 2 halo)`` around a box of output voxels.
-
-    Channels-last in memory, with the device and data type of ``like``.
-    """
-    z, y, x = (start - halo for start in origin)
-    d, h, w = (length + 2 * halo for length in shape)
-    values = torch.from_numpy(noise((z, y, x), (d, h, w), channels))
+def noise_tensor(noise: Noise, origin: Triple, shape: Triple, channels: int, like: Tensor) -> Tensor:
+    """Noise ``(1, channels, D, H, W)`` of a box, channels-last in memory, with the device and data type of ``like``."""
+    values = torch.from_numpy(noise(origin, shape, channels, threads=torch.get_num_threads()))
     return values.to(device=like.device, dtype=like.dtype).permute(3, 0, 1, 2)[None]

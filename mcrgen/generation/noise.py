@@ -8,7 +8,9 @@ the logarithm and the cosine.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,9 +50,9 @@ class Noise:
     mean: ScalarField | None = None
     deviation: ScalarField | None = None
 
-    def __call__(self, origin: Triple, shape: Triple, channels: int) -> NDArray[np.float32]:
+    def __call__(self, origin: Triple, shape: Triple, channels: int, *, threads: int = 1) -> NDArray[np.float32]:
         """The values of a box, ``(D, H, W, channels)``."""
-        values = gaussian_noise(self.seed, origin, shape, channels, period=self.period)
+        values = gaussian_noise(self.seed, origin, shape, channels, period=self.period, threads=threads)
         if self.deviation is not None:
             values *= self.deviation(origin, shape)[..., None]
         if self.mean is not None:
@@ -86,12 +88,7 @@ def _coordinates(start: int, length: int, period: int | None) -> NDArray[np.int6
 
 
 def gaussian_noise(
-    seed: int,
-    origin: Triple,
-    shape: Triple,
-    channels: int,
-    *,
-    period: Period = APERIODIC,
+    seed: int, origin: Triple, shape: Triple, channels: int, *, period: Period = APERIODIC, threads: int = 1
 ) -> NDArray[np.float32]:
     """Standard normal noise on a box of the unlimited voxel grid.
 
@@ -101,6 +98,7 @@ def gaussian_noise(
         shape: size (D, H, W) of the box in voxels.
         channels: independent values per voxel.
         period: lengths in voxels after which the noise repeats along z, y and x; None for never.
+        threads: how many share the planes.
 
     Returns:
         ``(D, H, W, channels)`` float32, bounded by 5.9 in magnitude (24-bit uniforms).
@@ -110,21 +108,30 @@ def gaussian_noise(
     planes = _coordinates(origin[0], depth, period[0])
     rows = _coordinates(origin[1], height, period[1]).astype(np.uint64) * np.uint64(_AXIS_KEYS[1])
     columns = _coordinates(origin[2], width, period[2]).astype(np.uint64) * np.uint64(_AXIS_KEYS[2])
-    for pair in range((channels + 1) // 2):
-        first, second = 2 * pair, 2 * pair + 1
+
+    def fill(z: int) -> None:
+        for first in range(0, channels, 2):
+            plane_key = np.uint64(_mix_word(seed, first // 2, int(planes[z])))
+            _normal_pair(_mix(_mix(rows + plane_key)[:, None] + columns), out[z, :, :, first : first + 2])
+
+    if threads == 1:
         for z in range(depth):
-            plane_key = _mix_word(seed, pair, int(planes[z]))
-            row_keys = _mix(rows + np.uint64(plane_key))
-            bits = _mix(row_keys[:, None] + columns[None, :])
-            radius = (bits >> np.uint64(40)).astype(np.float32)
-            radius += np.float32(0.5)
-            radius *= _UNIT
-            np.log(radius, out=radius)
-            radius *= np.float32(-2.0)
-            np.sqrt(radius, out=radius)
-            angle = (bits & np.uint64(0xFFFFFF)).astype(np.float32)
-            angle *= np.float32(2.0 * np.pi) * _UNIT
-            np.multiply(radius, np.cos(angle), out=out[z, :, :, first])
-            if second < channels:
-                np.multiply(radius, np.sin(angle), out=out[z, :, :, second])
+            fill(z)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            deque(pool.map(fill, range(depth)), maxlen=0)
     return out
+
+
+def _normal_pair(bits: NDArray[np.uint64], out: NDArray[np.float32]) -> None:
+    """Box-Muller: from each random word two independent normal values, or the first of them, along the last axis of ``out``."""
+    radius = (bits >> np.uint64(40)).astype(np.float32)
+    radius += np.float32(0.5)
+    radius *= _UNIT
+    np.log(radius, out=radius)
+    radius *= np.float32(-2.0)
+    np.sqrt(radius, out=radius)
+    angle = (bits & np.uint64(0xFFFFFF)).astype(np.float32)
+    angle *= np.float32(2.0 * np.pi) * _UNIT
+    for channel, function in zip(range(out.shape[-1]), (np.cos, np.sin), strict=False):
+        np.multiply(radius, function(angle), out=out[..., channel])

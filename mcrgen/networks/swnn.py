@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mcrgen.networks.folded import FoldedNetwork
+
 NEGATIVE_SLOPE = 0.01
 KERNEL_SIZE = 3
-_HEAD_PLANES = 4
 
 
 class _Block(nn.Module):
@@ -86,36 +87,18 @@ class SWNN(nn.Module):
         scores: Tensor = self.head(x)
         return scores
 
-    def folded(self, dtype: torch.dtype) -> nn.Sequential:
+    def folded(self, dtype: torch.dtype) -> FoldedNetwork:
         """Return an inference copy: batch normalisation folded into the convolutions, channels-last, on the same device.
 
-        The copy holds plain convolutions and in-place leaky ReLUs with the same halo; it equals the network in eval mode up to
-        rounding. The network itself is not changed.
+        It has the same halo and equals the network in eval mode up to rounding. The network itself is not changed.
 
         Args:
             dtype: data type of the 3x3x3 convolutions. The final 1x1x1 convolution is always float32: in bfloat16 many scores
                 would tie at the threshold, and a phase fraction could not be set finer than the ties.
         """
-        modules: list[nn.Module] = []
-        for block in self._blocks():
-            modules += [_fold(block.conv, block.norm), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)]
-        modules = [m.to(dtype) for m in modules]
-        modules.append(_Float32Head(_fold(self.head, nn.Identity())))
-        return nn.Sequential(*modules).eval().requires_grad_(False).to(memory_format=torch.channels_last_3d)
-
-
-class _Float32Head(nn.Module):
-    """A 1x1x1 convolution in float32 of activations in any type, a few planes at a time so that their copy stays in cache."""
-
-    def __init__(self, conv: nn.Conv3d) -> None:
-        super().__init__()
-        self.conv = conv
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dtype == torch.float32:
-            scores: Tensor = self.conv(x)
-            return scores
-        return torch.cat([self.conv(planes.float()) for planes in x.split(_HEAD_PLANES, dim=2)], dim=2)  # type: ignore[no-untyped-call]
+        convolutions = [_fold(block.conv, block.norm).to(dtype) for block in self._blocks()]
+        folded = FoldedNetwork(convolutions, _fold(self.head, nn.Identity()), NEGATIVE_SLOPE)
+        return folded.eval().requires_grad_(False).to(memory_format=torch.channels_last_3d)
 
 
 @torch.no_grad()

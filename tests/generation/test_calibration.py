@@ -54,9 +54,9 @@ def test_batchnorm_statistics_are_those_of_the_volumes() -> None:
     inputs: list[torch.Tensor] = []
     for block in net.blocks:
         block.norm.register_forward_hook(lambda module, args, out: inputs.append(out))
-    edge = 10 + 2 * net.halo
-    like = torch.zeros(())
-    noise = [noise_tensor(Noise(CALIBRATION_SEED), (i * edge, 0, 0), (10, 10, 10), net.halo, 2, like) for i in range(3)]
+    halo, edge = net.halo, 10 + 2 * net.halo
+    corners = [(i * edge - halo, -halo, -halo) for i in range(3)]
+    noise = [noise_tensor(Noise(CALIBRATION_SEED), corner, (edge,) * 3, 2, torch.zeros(())) for corner in corners]
     net.eval()
     with torch.no_grad():
         net(torch.cat(noise))

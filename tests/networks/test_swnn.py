@@ -72,3 +72,29 @@ def test_folded_equals_eval_mode() -> None:
     assert halved.dtype == torch.float32
     torch.testing.assert_close(halved, net(noise), rtol=0.1, atol=0.1)
     assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("planes", [[1] * 13, [2, 2, 2, 2, 2, 2, 1], [5, 5, 3], [12, 1], [13]])
+def test_slabs_equal_the_whole_block(planes: list[int], dtype: torch.dtype) -> None:
+    net = network().eval()
+    noise = torch.randn(2, 2, 13, 10, 11)
+    expected = net(noise)
+    slabs = list(net.folded(dtype).slabs(noise.to(dtype).split(planes, dim=2)))
+    tolerance = 1e-5 if dtype == torch.float32 else 0.1
+    torch.testing.assert_close(torch.cat(slabs, dim=2), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_slabs_of_bfloat16_do_not_change_a_bit() -> None:
+    folded = network().eval().folded(torch.bfloat16)
+    noise = torch.randn(1, 2, 40, 37, 38).bfloat16()
+    whole = torch.cat(list(folded.slabs([noise])), dim=2)
+    for planes in (1, 3, 16):
+        assert torch.equal(torch.cat(list(folded.slabs(noise.split(planes, dim=2))), dim=2), whole)
+
+
+def test_a_slab_fits_the_cache_and_never_vanishes() -> None:
+    folded = network().folded(torch.bfloat16)
+    small, large, huge = (folded.planes(edge, edge) for edge in (100, 1000, 100_000))
+    assert small > large >= huge == 2
+    assert large * 1000 * 1000 * folded.width * 2 < 32 * 2**20
