@@ -57,7 +57,7 @@ def quiet_libraries() -> Iterator[None]:
     """Silence what Lightning says about choices made on purpose here; other warnings are a yellow line, errors still pass."""
     import pytorch_lightning  # noqa: F401  (its import sets the levels that are changed here)
 
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "wandb")]
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "wandb")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
@@ -65,6 +65,7 @@ def quiet_libraries() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*(treespec|LeafSpec|pytree).*")
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message="Couldn.t infer the batch indices.*")
             warnings.filterwarnings("ignore", message=".*Using ModelCheckpoint with manual optimization.*")
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
             warnings.showwarning = lambda message, *where, **options: console.print(f"warning: {message}", style="yellow")

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcrgen.commands._console import console
 from mcrgen.commands._hardware import Precision, resolve_device, resolve_precision, torch_dtype
+from mcrgen.commands._processes import Processes
 from mcrgen.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
     from mcrgen.generation.blocks import Triple
     from mcrgen.generation.calibration import Calibration
     from mcrgen.generation.generator import Generator
 
-_BLOCK_SIZES = (128, 96, 64, 48, 32, 16)
+_BLOCK_SIZES = (256, 192, 128, 96, 64, 48, 32, 16)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,11 @@ class LoadedGenerator:
     generator: Generator
     record: dict[str, Any]
     precision: Precision
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.generator.network.parameters()).device
 
     @property
     def phase(self) -> int:
@@ -56,16 +66,21 @@ class LoadedGenerator:
             return Calibration(
                 tuple(stored["bias"]), fractions, tuple(stored["achieved"]), stored["precision"], stored["voxels"]
             )
-        settings = self.record["config"]["calibration"]
         with console.status(f"calibrating in {self.precision} for a phase fraction of {fractions[self.phase]:.4f}"):
             return calibrate(
-                self.generator,
-                fractions,
-                phase=self.phase,
-                precision=self.precision.value,
-                blocks=settings["threshold_blocks"],
-                block_size=settings["threshold_block_size"],
+                self.generator, fractions, phase=self.phase, precision=self.precision.value, **self._calibration_volumes()
             )
+
+    def calibration_scores(self) -> NDArray[np.float32]:
+        """Scores ``(C, N)`` of the volumes that the generator is calibrated on."""
+        from mcrgen.generation.calibration import calibration_scores
+
+        with console.status(f"calibrating in {self.precision}"):
+            return calibration_scores(self.generator, **self._calibration_volumes())
+
+    def _calibration_volumes(self) -> dict[str, int]:
+        settings = self.record["config"]["calibration"]
+        return {"blocks": settings["threshold_blocks"], "block_size": settings["threshold_block_size"]}
 
 
 def load_generator(checkpoint: Path, device: str, precision: Precision) -> LoadedGenerator:
@@ -105,25 +120,38 @@ def _generator(checkpoint: dict[str, Any], device: torch.device, precision: Prec
     return Generator(folded, network.halo, network.noise_channels)
 
 
-def choose_block_size(generator: Generator, shape: Triple, wanted: int | None) -> int:
+def choose_block_size(
+    memory: Callable[[Triple], int], shape: Triple, wanted: int | None, device: torch.device, processes: Processes
+) -> int:
     """The block size that was asked for, or the largest usual one that takes at most half of the memory at hand; it is told.
+
+    Args:
+        memory: bytes that a block of a shape takes, about.
+        shape: (D, H, W) of the volume.
+        wanted: edge length in voxels that was asked for, or None.
+        device: whose memory it is.
+        processes: that share the memory (of a node, unless each has a device of its own) and the blocks.
 
     Raises:
         InputError: the blocks would not fit into memory; the message names a size that would.
     """
-    available = _available_memory(next(generator.network.parameters()).device)
+    available = _available_memory(device) // (1 if device.type == "cuda" else processes.devices)
 
     def need(size: int) -> int:
         z, y, x = (min(size, length) for length in shape)
-        return generator.memory((z, y, x))
+        return memory((z, y, x))
 
-    fitting = next((size for size in _BLOCK_SIZES if need(size) <= available / 2), None)
-    size = wanted or fitting or _BLOCK_SIZES[-1]
+    def enough(size: int) -> bool:
+        return prod(-(-length // size) for length in shape) >= processes.count
+
+    fitting = [size for size in _BLOCK_SIZES if need(size) <= available / 2]
+    size = wanted or next((size for size in fitting if enough(size)), fitting[-1] if fitting else _BLOCK_SIZES[-1])
     if need(size) > available:
-        advice = f"use --block-size {fitting}" if fitting else "free some memory"
+        advice = f"use --block-size {fitting[0]}" if fitting else "free some memory"
         needed, free = (f"{amount / 2**30:.1f} GiB" for amount in (need(size), available))
         raise InputError(f"block_size: blocks of {size} voxels need about {needed}, {free} are free; {advice}.")
-    console.print(f"blocks of up to {size} voxels an edge, about {need(size) / 2**30:.2f} GiB for the network")
+    each = " in each process" if processes.count > 1 else ""
+    console.print(f"blocks of up to {size} voxels an edge, about {need(size) / 2**30:.2f} GiB for the network{each}")
     return size
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _SMALLEST_SAMPLE = 8
 _FREE_ON_RESUME = (
-    "resume", "overwrite", "output", "data.image", "logging.", "calibration.", "trainer.device", "trainer.checkpoint_every",
-    "trainer.preview_every", "trainer.log_every", "monitor.every",
+    "resume", "overwrite", "output", "data.image", "data.phase_names", "logging.", "calibration.", "trainer.device",
+    "trainer.checkpoint_every", "trainer.preview_every", "trainer.log_every", "monitor.every",
 )  # fmt: skip
 
 
@@ -79,8 +79,11 @@ def check_exemplar(config: TrainConfig, medium: Medium) -> None:
     """Raise on an image the settings do not fit.
 
     Raises:
-        InputError: a volume, an image smaller than slab or patch, or a target fraction for more than two phases.
+        InputError: a volume, an image smaller than slab or patch, a target fraction for more than two phases, or other than one
+            name per phase.
     """
+    from mcrgen.io.phases import check_phase_names
+
     shape = medium.labels.shape
     if len(shape) != 2:
         raise InputError(f"data.image: expected one 2D section, got a volume of {shape}; save one section as an image.")
@@ -90,6 +93,7 @@ def check_exemplar(config: TrainConfig, medium: Medium) -> None:
             f"data.image: expected at least {needed} x {needed} pixels for slabs of that size, "
             f"got {shape[0]} x {shape[1]}; use a larger image or a smaller --trainer.slab-size."
         )
+    check_phase_names(config.data.phase_names, medium.phases, "data.phase_names")
     if config.data.phase_fraction is not None and medium.phases.count > 2:
         raise InputError(
             f"data.phase_fraction: expected an image of two phases, '{config.data.image}' has {medium.phases.count}; "

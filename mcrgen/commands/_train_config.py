@@ -28,6 +28,8 @@ class DataConfig:
     """Segmented 2D image (TIFF, PNG, BMP, JPEG, NPY, NPZ), any integer labels."""
     phase: int | None = None
     """Value of the phase of interest in the image; its highest value if not given."""
+    phase_names: tuple[str, ...] = ()
+    """Names of the phases in ascending order of their values, such as pore grain; written into generated volumes' metadata."""
     phase_fraction: float | None = None
     """Fraction of the phase of interest to train for, by choosing patterns (two phases); the image's own if not given."""
     patch_size: int = 7

@@ -166,7 +166,7 @@ def _record(config: TrainConfig, medium: Medium) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "config": configuration.to_plain(config),
-        "phases": {"values": list(medium.phases.values), "phase": medium.phases.phase},
+        "phases": {"values": list(medium.phases.values), "phase": medium.phases.phase, "names": list(config.data.phase_names)},
         "voxel_size_um": config.data.voxel_size_um or medium.voxel_size_um,
         "exemplar": {"path": str(config.data.image), "sha256": sha256(config.data.image), "shape": list(medium.labels.shape)},
         "reference": {

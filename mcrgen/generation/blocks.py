@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+from torch import Tensor
 
 Triple = tuple[int, int, int]
 
@@ -32,6 +34,10 @@ class Block:
         """Index of this block in the whole volume."""
         z, y, x = (slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
         return z, y, x
+
+
+BlockScores = Callable[[Block], Tensor]
+"""Scores ``(C, *block.shape)`` of any block, also of one that sticks out of the volume: the field is unlimited."""
 
 
 def split_axis(length: int, block_size: int) -> list[tuple[int, int]]:

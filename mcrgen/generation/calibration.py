@@ -72,9 +72,7 @@ def reestimate_batchnorm(network: nn.Module, halo: int, noise_channels: int, blo
     was_training = network.training
     network.train()
     noise, edge = Noise(CALIBRATION_SEED), block_size + 2 * halo
-    cubes = [
-        noise_tensor(noise, (i * edge - halo, -halo, -halo), (edge,) * 3, noise_channels, like) for i in range(blocks)
-    ]
+    cubes = [noise_tensor(noise, (i * edge - halo, -halo, -halo), (edge,) * 3, noise_channels, like) for i in range(blocks)]
     network(torch.cat(cubes).contiguous(memory_format=torch.channels_last_3d))
     network.train(was_training)
     for m, momentum in zip(norms, momenta, strict=True):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcrgen.generation.blocks import Block
+from mcrgen.generation.blocks import Block, BlockScores
 from mcrgen.generation.calibration import solve_bias
-from mcrgen.generation.stream import BlockScores
+from mcrgen.generation.team import ALONE, Team
 
 _KEY_BITS = 22
 _SAMPLE = 1 << 22
@@ -32,7 +32,9 @@ class KeptScores:
         return self._kept[block]
 
 
-def exact_bias(scores: BlockScores, blocks: Sequence[Block], fractions: Sequence[float], phase: int) -> tuple[float, ...]:
+def exact_bias(
+    scores: BlockScores, blocks: Sequence[Block], fractions: Sequence[float], phase: int, team: Team = ALONE
+) -> tuple[float, ...]:
     """The one bias for all blocks at which the phases of the whole volume have the wanted fractions.
 
     Two phases: from a histogram of all scores over four million classes of their binary representation, a relative resolution
@@ -44,16 +46,17 @@ def exact_bias(scores: BlockScores, blocks: Sequence[Block], fractions: Sequence
         blocks: all blocks of the volume.
         fractions: target of each phase; they sum to one.
         phase: index of the phase of interest.
+        team: the processes that share the blocks.
 
     Returns:
-        One bias per channel.
+        One bias per channel, the same in every process and for every number of them.
     """
     if len(fractions) > 2:
-        return solve_bias(_sample(scores, blocks), fractions)
+        return solve_bias(_sample(scores, blocks, team), fractions)
     histogram = np.zeros(1 << _KEY_BITS, np.int64)
-    for block in blocks:
+    for block in team.share(blocks):
         histogram += np.bincount(_keys(_flat(scores(block))[0]), minlength=len(histogram))
-    return (-_upper_quantile(histogram, fractions[phase]),)
+    return (-_upper_quantile(team.total(histogram), fractions[phase]),)
 
 
 def _flat(scores: Tensor) -> NDArray[np.float32]:
@@ -61,11 +64,13 @@ def _flat(scores: Tensor) -> NDArray[np.float32]:
     return flat
 
 
-def _sample(scores: BlockScores, blocks: Iterable[Block]) -> NDArray[np.float32]:
-    """Every k-th score of the volume."""
-    blocks = list(blocks)
+def _sample(scores: BlockScores, blocks: Sequence[Block], team: Team) -> NDArray[np.float32]:
+    """Every k-th score of each block, block after block."""
     step = -(-sum(prod(block.shape) for block in blocks) // _SAMPLE)
-    return np.concatenate([_flat(scores(block))[:, ::step] for block in blocks], axis=1)
+    found: dict[Block, NDArray[np.float32]] = {}
+    for part in team.gather({block: _flat(scores(block))[:, ::step] for block in team.share(blocks)}):
+        found |= part
+    return np.concatenate([found[block] for block in blocks], axis=1)
 
 
 def _keys(values: NDArray[np.float32]) -> NDArray[np.uint32]:

@@ -52,9 +52,7 @@ class Generator:
         planes = self.network.planes(height, width)
         like = next(self.network.parameters())
         for start in range(0, depth, planes):
-            yield noise_tensor(
-                noise, (z + start, y, x), (min(planes, depth - start), height, width), self.noise_channels, like
-            )
+            yield noise_tensor(noise, (z + start, y, x), (min(planes, depth - start), height, width), self.noise_channels, like)
 
 
 def noise_tensor(noise: Noise, origin: Triple, shape: Triple, channels: int, like: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,15 @@ class Journal:
         """Record finished blocks; they are on disk when this returns."""
         self._append(b"".join(_line({"start": a, "stop": b, "counts": counts}) for (a, b), counts in blocks.items()))
 
+    def absorb(self, other: Path) -> None:
+        """Take over the finished blocks that another journal of this run has, and delete that."""
+        journal = Journal(other)
+        if journal.run == self.run:
+            found = {box: counts for box, counts in journal.blocks.items() if box not in self.blocks}
+            self.append(found)
+            self.blocks |= found
+        journal.remove()
+
     def remove(self) -> None:
         """Delete the journal, for good when this returns."""
         self.path.unlink(missing_ok=True)
@@ -88,8 +98,10 @@ def plain(run: Mapping[str, Any]) -> dict[str, Any]:
     return dict(json.loads(_line(run)))
 
 
-def count_labels(labels: NDArray[np.uint8]) -> Counts:
-    """Voxels of each label that occurs in a uint8 block."""
+def count_labels(labels: NDArray[Any]) -> Counts:
+    """Voxels of each label that occurs in a uint8 block; of other data, all voxels as those of label 0."""
+    if labels.dtype != np.uint8:
+        return {0: prod(labels.shape[-3:])}
     counts = np.zeros(256, np.int64)
     for plane in labels:  # not the block at once: bincount makes a copy of eight bytes per voxel
         counts += np.bincount(plane.ravel(), minlength=256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +109,26 @@ def find_phase(values: tuple[int, ...], wanted: int | None, name: str) -> int:
     if wanted not in values:
         raise InputError(f"{name}: expected one of the label values {', '.join(map(str, values))}, got {wanted}.")
     return values.index(wanted)
+
+
+def check_phase_names(names: Sequence[str], phases: Phases, argument: str) -> None:
+    """Raise unless there is no name, or one of its own for each phase.
+
+    Args:
+        names: names in ascending order of the phases' values.
+        phases: the phases.
+        argument: the argument that gave the names.
+
+    Raises:
+        InputError: too many or too few names, an empty one, or one twice.
+    """
+    if names and (len(names) != phases.count or len(set(names)) < len(names) or not all(map(str.strip, names))):
+        values = ", ".join(map(str, phases.values))
+        given = ", ".join(names)
+        raise InputError(
+            f"{argument}: expected a different name for each of the {phases.count} phases (values {values}), got {given}; "
+            "name them all or none."
+        )
 
 
 def indicators(labels: NDArray[np.uint8], phases: Phases) -> NDArray[np.float32]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from mcrgen.io.journal import Triple, sync
 
@@ -16,7 +16,7 @@ Slices = tuple[slice, slice, slice]
 
 
 class StagedVolume:
-    """Labels of a volume in a file: a header, then one byte per voxel, x fastest.
+    """A volume in a file: a header, then the voxels, x fastest, one channel after the other where there are several.
 
     The file has its full length from the start, so that blocks come in any order and, where the file system can promise space,
     none of them finds the disk full. It is mapped one block at a time: what stays resident is a block.
@@ -24,17 +24,25 @@ class StagedVolume:
     Attributes:
         path: the file.
         shape: (D, H, W) in voxels.
+        dtype: type of a voxel.
+        channels: values per voxel.
+        bytes: length of the file.
     """
 
-    def __init__(self, path: Path, shape: Triple, header: bytes = b"") -> None:
+    def __init__(
+        self, path: Path, shape: Triple, header: bytes = b"", *, dtype: DTypeLike = np.uint8, channels: int = 1
+    ) -> None:
         """Describe the file; nothing is opened."""
         self.path = path
         self.shape = shape
+        self.dtype = np.dtype(dtype)
+        self.channels = channels
         self._header = header
+        self.bytes = len(header) + prod(shape) * channels * self.dtype.itemsize
 
     def is_whole(self) -> bool:
         """Whether the file is there with its full length."""
-        return self.path.is_file() and self.path.stat().st_size == len(self._header) + prod(self.shape)
+        return self.path.is_file() and self.path.stat().st_size == self.bytes
 
     def create(self) -> None:
         """Make the file and take its space.
@@ -48,31 +56,32 @@ class StagedVolume:
                 file.flush()
                 reserve = getattr(os, "posix_fallocate", None)
                 if reserve is None:  # macOS: the file is sparse and space may run out while it is written
-                    file.truncate(len(self._header) + prod(self.shape))
+                    file.truncate(self.bytes)
                 else:
-                    reserve(file.fileno(), len(self._header), prod(self.shape))
+                    reserve(file.fileno(), len(self._header), self.bytes - len(self._header))
                 os.fsync(file.fileno())
         except BaseException:
             self.path.unlink(missing_ok=True)
             raise
 
-    def write(self, where: Slices, labels: NDArray[np.uint8]) -> None:
-        """Store one block."""
-        planes = self._planes(where[0], "r+")
-        planes[:, where[1], where[2]] = labels
+    def write(self, where: Slices, values: NDArray[Any]) -> None:
+        """Store one block, ``(D, H, W)`` or, of several channels, ``(C, D, H, W)``."""
+        for channel, box in enumerate(values.reshape(self.channels, *values.shape[-3:])):
+            self._planes(channel, where[0], "r+")[:, where[1], where[2]] = box
 
-    def read(self, where: Slices) -> NDArray[np.uint8]:
-        """A copy of one box."""
-        return np.array(self._planes(where[0], "r")[:, where[1], where[2]])
+    def read(self, where: Slices) -> NDArray[Any]:
+        """A copy of one box of the first channel."""
+        return np.array(self._planes(0, where[0], "r")[:, where[1], where[2]])
 
     def sync(self) -> None:
         """Have all that was written on disk before returning."""
         sync(self.path)
 
-    def _planes(self, z: slice, mode: Literal["r", "r+"]) -> NDArray[np.uint8]:
-        _, height, width = self.shape
-        offset = len(self._header) + z.start * height * width
-        return np.memmap(self.path, np.uint8, mode, offset, (z.stop - z.start, height, width))
+    def _planes(self, channel: int, z: slice, mode: Literal["r", "r+"]) -> NDArray[Any]:
+        depth, height, width = self.shape
+        voxels = (channel * depth + z.start) * height * width
+        offset = len(self._header) + voxels * self.dtype.itemsize
+        return np.memmap(self.path, self.dtype, mode, offset, (z.stop - z.start, height, width))
 
 
 def beside(path: Path, role: str) -> Path:

@@ -14,6 +14,8 @@ import torch
 import zarr
 
 import mcrgen
+from mcrgen.commands._generators import load_generator
+from mcrgen.commands._hardware import Precision
 from mcrgen.errors import InputError, StoppedError
 
 GRAVEL = Path(__file__).parents[2] / "checkpoints" / "gravel_quick.ckpt"
@@ -179,7 +181,7 @@ def test_periodic_volumes_fit_together(tmp_path: Path, axes: str) -> None:
 def test_exact_fraction(
     checkpoint: Path, tmp_path: Path, wanted: float | None, kept: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcrgen.commands.generate._KEPT_SHARE", kept)
+    monkeypatch.setattr("mcrgen.commands._sources._KEPT_SHARE", kept)
     labels = generate(checkpoint, tmp_path / "e.npy", size=(50, 40, 45), exact=True, phase_fraction=wanted, block_size=20)
     record = json.loads((tmp_path / "e.npy.json").read_text())
     assert record["residual"] <= 1e-4
@@ -212,9 +214,8 @@ def test_block_size_follows_the_memory(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = generate(checkpoint, tmp_path / "a.npy", size=(70, 20, 20))
-    assert "blocks of up to 128 voxels" in capsys.readouterr().out
-    # 4 channels in float32, 2 layers: 2.2 * 4 * 4 bytes a voxel, padded by 2 on each side
-    need = 2.2 * 16 * (48 + 4) * (20 + 4) ** 2
+    assert "blocks of up to 256 voxels" in capsys.readouterr().out
+    need = load_generator(checkpoint, "cpu", Precision.fp32).generator.memory((48, 20, 20))
     monkeypatch.setattr("mcrgen.commands._generators._available_memory", lambda device: int(2.01 * need))
     small = generate(checkpoint, tmp_path / "b.npy", size=(70, 20, 20))
     assert "blocks of up to 48 voxels" in capsys.readouterr().out
@@ -232,15 +233,17 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import mcrgen
-from mcrgen.io import volumes
-volumes._COMMIT_SECONDS = 0.0
-write, left = volumes.VolumeWriter.write, [int(sys.argv[3])]
+from mcrgen.commands._generators import load_generator
+from mcrgen.commands._hardware import Precision
+from mcrgen.io import volume_writer
+volume_writer._COMMIT_SECONDS = 0.0
+write, left = volume_writer.BlockWriter.write, [int(sys.argv[3])]
 def mortal(self, *block):
     write(self, *block)
     left[0] -= 1
     if left[0] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-volumes.VolumeWriter.write = mortal
+volume_writer.BlockWriter.write = mortal
 mcrgen.generate(mcrgen.GenerateConfig(
     checkpoint=Path(sys.argv[1]), output=Path(sys.argv[2]), size=(30, 20, 20), block_size=10, precision="fp32", device="cpu",
 ))
@@ -264,7 +267,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert not path.exists()
     with pytest.raises(InputError, match=r"begun by another run \(seed was 0, is 7\); finish it with those options"):
         mcrgen.generate(mcrgen.GenerateConfig(checkpoint=checkpoint, output=path, **settings | {"seed": 7}))
-    monkeypatch.setattr("mcrgen.commands.generate._calibrated", None)  # what the first run chose is not chosen anew
+    monkeypatch.setattr("mcrgen.commands._medium.Medium.settle", None)  # what the first run chose is not chosen anew
     capsys.readouterr()
     result = mcrgen.generate(mcrgen.GenerateConfig(checkpoint=checkpoint, output=path, **settings | {"block_size": None}))
     assert f"going on: {after} of 12 blocks are finished" in capsys.readouterr().out

@@ -267,6 +267,16 @@ def test_autocovariance_is_matched_where_it_is_known(image: Path, tmp_path: Path
     assert _build(tiny_config(image, tmp_path, "data.phase_fraction=0.35"), medium)[1].covariance is None
 
 
+def test_phase_names_are_kept_in_the_checkpoint(image3: Path, tmp_path: Path) -> None:
+    names, folder = ["pore", "clay", "grain"], tmp_path / "run"
+    result = mcrgen.train(tiny_config(image3, folder, "trainer.max_steps=1", f"data.phase_names=[{','.join(names)}]"))
+    record = torch.load(result.checkpoint, weights_only=True)["mcrgen"]
+    assert record["phases"] == {"values": [1, 5, 9], "phase": 2, "names": names}
+    assert yaml.safe_load((folder / "config.yaml").read_text())["data"]["phase_names"] == names
+    resumed = mcrgen.train(tiny_config(image3, folder, "trainer.max_steps=1", "resume=true", "data.phase_names=[a,b,c]"))
+    assert torch.load(resumed.checkpoint, weights_only=True)["mcrgen"]["phases"]["names"] == ["a", "b", "c"]
+
+
 def test_bf16_trains(image: Path, tmp_path: Path) -> None:
     result = mcrgen.train(tiny_config(image, tmp_path / "run", "trainer.precision=bf16", "trainer.max_steps=2"))
     assert all(torch.isfinite(v).all() for v in load(result.checkpoint).values() if v.is_floating_point())
@@ -365,6 +375,7 @@ def test_derived_depth_covers_the_autocorrelation_length(image: Path) -> None:
         (["data.phase_fraction=0.999"], r"phase_fraction: expected a target within what the image's patterns reach"),
         (["data.phase_fraction=1.5"], r"data\.phase_fraction: expected a phase fraction between 0 and 1"),
         (["data.phase=7"], r"data\.phase: expected one of the label values 0, 255, got 7"),
+        (["data.phase_names=[pore]"], r"data\.phase_names: expected a different name for each of the 2 phases .*, got pore;"),
         (["trainer.max_steps=0"], r"trainer\.max_steps: expected a number greater than 0, got 0"),
         (["trainer.device=cuda:99"], r"device: 'cuda:99' was asked for, this machine has"),
         (["trainer.device=abacus"], r"device: expected auto, cpu, cuda or cuda:N, got 'abacus'"),

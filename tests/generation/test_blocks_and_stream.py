@@ -10,6 +10,7 @@ import torch
 from mcrgen.generation.blocks import Block, grid, split_axis
 from mcrgen.generation.calibration import classify
 from mcrgen.generation.generator import Generator
+from mcrgen.generation.labels import classified
 from mcrgen.generation.noise import Noise
 from mcrgen.generation.stream import generate_blocks
 from mcrgen.networks.swnn import SWNN
@@ -56,7 +57,7 @@ def test_blocks_equal_one_shot(out_channels: int, block_size: int) -> None:
     def sink(block: Block, labels: np.ndarray) -> None:
         volume[block.slices] = labels
 
-    generate_blocks(field(g, 5), grid(shape, block_size), sink, bias=bias, phase=1)
+    generate_blocks(classified(field(g, 5), bias, 1), grid(shape, block_size), sink)
     assert len(np.unique(whole)) == max(2, out_channels)
     np.testing.assert_array_equal(volume, whole)
 
@@ -79,7 +80,7 @@ def test_blocks_come_in_order_from_another_thread() -> None:
     def sink(block: Block, labels: np.ndarray) -> None:
         seen.append((block.start, threading.current_thread() is threading.main_thread()))
 
-    generate_blocks(field(generator(), 0), grid((4, 4, 4), 2), sink, bias=(0.0,), phase=1)
+    generate_blocks(classified(field(generator(), 0), (0.0,), 1), grid((4, 4, 4), 2), sink)
     assert seen == [(b.start, False) for b in grid((4, 4, 4), 2)]
 
 
@@ -92,7 +93,7 @@ def test_a_failing_writer_stops_the_loop() -> None:
         raise OSError("disk on fire")
 
     with pytest.raises(OSError, match="disk on fire"):
-        generate_blocks(field(generator(), 0), grid((2, 2, 40), 2), sink, bias=(0.0,), phase=1)
+        generate_blocks(classified(field(generator(), 0), (0.0,), 1), grid((2, 2, 40), 2), sink)
     assert count < 5
 
 

@@ -19,16 +19,16 @@ from pathlib import Path
 import numpy as np
 import zarr  # noqa: F401  # once here, not in every child
 
-from mcrgen.io import volumes
+from mcrgen.io import volume_output, volume_writer, volumes
 
 SHAPE = (5, 6, 16)
 VOLUME = np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint8)
 STEPS = [(os, "fsync"), (os, "replace"), (os, "ftruncate"), (os, "pwrite"), (os, "posix_fallocate"), (os, "unlink")]
-STEPS += [(os, "mkdir"), (Path, "unlink"), (Path, "write_bytes"), (shutil, "rmtree"), (volumes.VolumeWriter, "write")]
+STEPS += [(os, "mkdir"), (Path, "unlink"), (Path, "write_bytes"), (shutil, "rmtree"), (volume_writer.BlockWriter, "write")]
 
 
 def write(path: Path, edge: int = 6, pause: float = 0.0) -> None:
-    volumes._COMMIT_SECONDS = 0.0
+    volume_writer._COMMIT_SECONDS = 0.0
     with volumes.open_volume(path, SHAPE, 0.7, run={"seed": 1}) as volume:
         for x in reversed(range(0, SHAPE[2], edge)):
             stop = min(x + edge, SHAPE[2])
@@ -77,7 +77,7 @@ def outcome(pid: int) -> int:
 
 
 def is_finished(path: Path) -> bool:
-    return path.exists() and volumes.interrupted_run(path) is None
+    return path.exists() and volume_output.interrupted_run(path) is None
 
 
 def digest(folder: Path) -> str:

@@ -46,7 +46,7 @@ def test_refusals(tmp_path: Path, checkpoint: Path) -> None:
 def test_checkpoint_is_plain_data(checkpoint: Path) -> None:
     record = read_checkpoint(checkpoint, "checkpoint")["mcrgen"]
     assert record["kind"] == "swnn"
-    assert record["phases"] == {"values": [0, 255], "phase": 1}
+    assert record["phases"] == {"values": [0, 255], "phase": 1, "names": []}
     assert record["config"]["network"]["channels"] == 4
     assert record["versions"]["torch"] == metadata.version("torch")
     assert len(record["reference"]["s2"]) == 40

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mcrgen.errors import InputError
 from mcrgen.io.images import SUFFIXES, Medium, read_medium, read_raster, write_labels
-from mcrgen.io.phases import MAX_PHASES, Phases, find_phase, indicators, phase_fractions, to_labels
+from mcrgen.io.phases import MAX_PHASES, Phases, check_phase_names, find_phase, indicators, phase_fractions, to_labels
 
 LABELS = np.random.default_rng(0).integers(0, 2, (12, 9)).astype(np.uint8)
 
@@ -221,3 +221,17 @@ def test_phase_limit() -> None:
     assert len(to_labels(np.arange(MAX_PHASES), "x")[1]) == MAX_PHASES
     with pytest.raises(InputError, match="at most 16 phases"):
         to_labels(np.arange(MAX_PHASES + 1), "x")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("pore",), ("pore", "clay", "grain", "void"), ("pore", "clay", "pore"), ("pore", "", "grain"), ("pore", " ", "clay")],
+)
+def test_phase_names_are_one_for_each_phase(names: tuple[str, ...]) -> None:
+    phases = Phases((1, 5, 9), 2)
+    check_phase_names((), phases, "names")
+    check_phase_names(("pore", "clay", "grain"), phases, "names")
+    with pytest.raises(
+        InputError, match=r"names: expected a different name for each of the 3 phases \(values 1, 5, 9\), got p"
+    ):
+        check_phase_names(names, phases, "names")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import resource
 import subprocess
 import sys
 import tracemalloc
@@ -21,7 +23,10 @@ from mcrgen.io import volume_formats, volumes
 from mcrgen.io.images import read_raster
 from mcrgen.io.journal import Journal
 from mcrgen.io.staging import StagedVolume
-from mcrgen.io.volumes import VolumeWriter, interrupted_run, open_volume, require_volume_output, stored_bytes
+from mcrgen.io.volume_info import VolumeInfo
+from mcrgen.io.volume_output import interrupted_run, require_volume_output
+from mcrgen.io.volume_writer import VolumeWriter
+from mcrgen.io.volumes import open_volume, stored_bytes
 
 SHAPE = (13, 9, 17)
 VOLUME = np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint8)
@@ -87,7 +92,7 @@ def test_blocks_become_the_volume(tmp_path: Path, suffix: str, block_size: int) 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_any_order_of_blocks_and_many_threads(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(volumes, "_COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("mcrgen.io.volume_writer._COMMIT_SECONDS", 0.0)
     write(tmp_path / f"a{suffix}")
     shuffled = [BLOCKS[i] for i in np.random.default_rng(1).permutation(len(BLOCKS))]
     with open_volume(tmp_path / f"b{suffix}", SHAPE, 0.7) as volume, ThreadPoolExecutor(4) as pool:
@@ -147,7 +152,7 @@ def test_interrupted_it_goes_on_with_what_is_missing(tmp_path: Path, suffix: str
 
 
 def test_labels_reach_the_disk_before_the_journal_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(volumes, "_COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("mcrgen.io.volume_writer._COMMIT_SECONDS", 0.0)
     events: list[str] = []
 
     def noted(owner: type, name: str) -> None:
@@ -168,7 +173,7 @@ def test_labels_reach_the_disk_before_the_journal_says_so(tmp_path: Path, monkey
 
 def test_blocks_whose_flush_failed_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, failures, real = tmp_path / "v.npy", [full], StagedVolume.sync
-    monkeypatch.setattr(volumes, "_COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("mcrgen.io.volume_writer._COMMIT_SECONDS", 0.0)
     monkeypatch.setattr(StagedVolume, "sync", lambda staged: failures.pop()() if failures else real(staged))
     with pytest.raises(InputError, match="no space left"):
         go_on(path)
@@ -275,8 +280,8 @@ def test_interrupted_while_finishing_only_that_is_repeated(
     path = tmp_path / f"v{suffix}"
     real = volume_formats._CONVERSIONS[suffix]
 
-    def stop(staged: StagedVolume, target: Path, voxel_size_um: float | None) -> None:
-        real(staged, target, voxel_size_um)
+    def stop(staged: StagedVolume, target: Path, info: VolumeInfo) -> None:
+        real(staged, target, info)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -377,3 +382,124 @@ def test_size_on_disk(tmp_path: Path) -> None:
     write(tmp_path / "v.zarr")
     assert stored_bytes(tmp_path / "v.raw") == VOLUME.size
     assert stored_bytes(tmp_path / "v.zarr") == sum(map(len, content(tmp_path / "v.zarr").values()))
+
+
+def told(path: Path) -> object:
+    """The metadata inside a volume; None where there are none."""
+    if path.suffix == ".zarr":
+        return json.loads((path / "zarr.json").read_text())["attributes"].get("mcrgen")
+    if path.suffix not in (".tif", ".tiff"):
+        return None
+    with tifffile.TiffFile(path) as tif:
+        assert tif.imagej_metadata is not None
+        return json.loads(tif.imagej_metadata.get("mcrgen", "null"))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_metadata_inside_the_volume_and_the_same_after_an_interruption(tmp_path: Path, suffix: str) -> None:
+    metadata, more = {"seed": 3, "phase_names": ("pore", "grain")}, {"pyramid": True} if suffix == ".zarr" else {}
+    for name, stops in (("a", 20), ("b", None)):
+        path = tmp_path / f"{name}{suffix}"
+        with suppress(KeyboardInterrupt), open_volume(path, SHAPE, 0.7, run=RUN, metadata=metadata, **more) as volume:
+            write_missing(volume, BLOCKS[:stops])
+            if stops:
+                raise KeyboardInterrupt
+    with open_volume(tmp_path / f"a{suffix}", SHAPE, 0.7, run=RUN, metadata=metadata, **more) as volume:
+        assert write_missing(volume) == BLOCKS[20:]
+    assert content(tmp_path / f"a{suffix}") == content(tmp_path / f"b{suffix}")
+    np.testing.assert_array_equal(read(tmp_path / f"a{suffix}"), VOLUME)
+    has_room = suffix not in (".npy", ".raw")
+    assert told(tmp_path / f"a{suffix}") == ({"seed": 3, "phase_names": ["pore", "grain"]} if has_room else None)
+
+
+def test_metadata_that_cannot_be_written_are_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        open_volume(tmp_path / "v.npy", SHAPE, 0.7, metadata={"residual": float("nan")})
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        open_volume(tmp_path / "v.npy", SHAPE, 0.7, metadata={"output": tmp_path})
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_format_cannot_hold_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"pyramid: only \.zarr"):
+        open_volume(tmp_path / "v.npy", SHAPE, 0.7, pyramid=True)
+    with pytest.raises(InputError, match="size: a TIFF holds at most 2147483647 voxels in a plane"):
+        open_volume(tmp_path / "v.tif", (2, 2**16, 2**16), 0.7)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pyramid_is_another_run(tmp_path: Path) -> None:
+    path = tmp_path / "v.zarr"
+    interrupt(path)
+    with (
+        pytest.raises(InputError, match=r"begun by another run \(pyramid was unset, is True\)"),
+        open_volume(path, SHAPE, 0.7, run=RUN, pyramid=True),
+    ):
+        pass
+    assert go_on(path) == BLOCKS[20:]
+
+
+STEPS = {
+    "reserving": (StagedVolume, "create"),
+    "blocks": (StagedVolume, "write"),
+    "flush": (StagedVolume, "sync"),
+    "journal": (Journal, "append"),
+    "finishing .tif": (tifffile.TiffWriter, "write"),
+    "finishing .zarr": (zarr.Group, "create_array"),
+    "flush of the finished": (volume_formats, "sync"),
+    "renaming": (os, "replace"),
+    "removing the journal": (Journal, "remove"),
+}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("step", STEPS)
+def test_whatever_step_fails_it_is_told_and_the_same_command_goes_on(
+    tmp_path: Path, step: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"v{step.removeprefix('finishing ') if 'finishing' in step else '.tif'}"
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    full_disk = number in (errno.ENOSPC, errno.EDQUOT)
+    with monkeypatch.context() as patch:
+        patch.setattr(*STEPS[step], fail)
+        with pytest.raises(InputError, match=r"^output: (no space left for|cannot write) '.*v\..*'.*; .*\.$") as caught:
+            go_on(path)
+    assert ("no space left" in str(caught.value)) == full_disk
+    assert full_disk or os.strerror(number) in str(caught.value)
+    go_on(path)
+    np.testing.assert_array_equal(read(path), VOLUME)
+    assert names(tmp_path) == {path.name}
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".zarr"])
+def test_the_system_stops_the_conversion(tmp_path: Path, suffix: str) -> None:
+    """Noise does not compress, and no file may get larger than the staged one: a true failure inside the libraries."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 64)).astype(np.uint8)
+    path, everything = tmp_path / f"v{suffix}", (slice(0, 64),) * 3
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (noise.size, hard))
+        with pytest.raises(InputError, match="output: no space left"), open_volume(path, noise.shape, 0.7, run=RUN) as volume:
+            volume.write(everything, noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert names(tmp_path) == {f"{path.name}.partial", f"{path.name}.journal"}
+    with open_volume(path, noise.shape, 0.7, run=RUN) as volume:
+        assert len(volume.done) == 1
+    stored = zarr.open_group(path, mode="r")["0"][:] if suffix == ".zarr" else tifffile.imread(path)
+    np.testing.assert_array_equal(stored, noise)
+
+
+def test_a_folder_that_cannot_be_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*args: object, **kwargs: object) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "exists", denied)
+    message = r"output: cannot write '.*v\.npy' \(Permission denied\); choose another place"
+    with pytest.raises(InputError, match=message):
+        interrupted_run(tmp_path / "v.npy")
+    with pytest.raises(InputError, match=message):
+        require_volume_output(tmp_path / "v.npy", overwrite=False)

@@ -1,0 +1,192 @@
+"""Scalar fields as the command line writes them: numbers, ramps and files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mcrgen.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mcrgen.generation.blocks import Triple
+    from mcrgen.generation.noise import Period, ScalarField
+    from mcrgen.io.label_files import LabelFile
+    from mcrgen.io.scalar_files import ScalarFile
+
+_AXES = "zyx"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Which values a field may have.
+
+    Attributes:
+        low: the lowest one.
+        high: the highest one.
+        exclusive: whether these two are excluded.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    exclusive: bool = False
+
+    def require(self, name: str, *values: float) -> None:
+        """Raise unless all values are within.
+
+        Raises:
+            InputError: one is not, or is no finite number.
+        """
+        for value in values:
+            inside = self.low < value < self.high if self.exclusive else self.low <= value <= self.high
+            if not (inside and math.isfinite(value)):
+                raise InputError(f"{name}: expected {self}, got {value:g}.")
+
+    def __str__(self) -> str:
+        if self.high < math.inf:
+            return f"values between {self.low:g} and {self.high:g}" + (" (exclusive)" if self.exclusive else "")
+        return "finite values" if self.low == -math.inf else f"values of {self.low:g} or more"
+
+
+ANY = Bounds()
+DEVIATIONS = Bounds(low=0.0)
+SHARES = Bounds(0.0, 1.0)
+FRACTIONS = Bounds(0.0, 1.0, exclusive=True)
+
+
+def parse_field(name: str, text: str, shape: Triple, period: Period, files: ExitStack, *, bounds: Bounds) -> ScalarField:
+    """A scalar field over a volume, in the coordinates of its first voxel.
+
+    Args:
+        name: the argument that was given.
+        text: a number; ``A:B:AXIS``, a ramp from A at the first to B at the last voxel along z, y or x; or the path of a 3D
+            volume of numbers, which is stretched to ``shape`` with linear interpolation.
+        shape: (D, H, W) of the volume in voxels.
+        period: along each axis its length, if it is periodic there, or None.
+        files: keeps the file open for as long as the field is in use.
+        bounds: what the values must lie within.
+
+    Raises:
+        InputError: none of the three, a value out of bounds, a ramp along a periodic axis, a file that is no volume of numbers.
+    """
+    from mcrgen.generation.fields import constant
+
+    number = _number(text)
+    if number is not None:
+        bounds.require(name, number)
+        return constant(number)
+    if _number(text.partition(":")[0]) is not None:
+        return _ramp(name, text, shape, period, bounds)
+    from mcrgen.io.stored import STORED_SUFFIXES
+
+    if Path(text).suffix.lower() not in STORED_SUFFIXES and not Path(text).exists():
+        raise InputError(f"{name}: expected a number, a ramp A:B:AXIS such as 0.2:0.5:z, or a file, got '{text}'.")
+    return _from_file(_open_scalars(name, Path(text), files, bounds), shape, period)
+
+
+def parse_mask(
+    path: Path, weights: Sequence[float] | None, shape: Triple, period: Period, files: ExitStack, *, name: str = "mask"
+) -> ScalarField:
+    """A spatial location mask, stretched to a volume.
+
+    Floating-point numbers between 0 and 1 are used as they are, with linear interpolation. Integers, booleans and whatever has
+    weights are labels of phases, and every voxel takes the weight of the nearest label.
+
+    Args:
+        path: a 3D volume.
+        weights: factor between 0 and 1 of each label in ascending order; evenly spread from 0 to 1 if None.
+        shape: (D, H, W) of the volume to make, in voxels.
+        period: along each axis its length, if it is periodic there, or None.
+        files: keeps the file open for as long as the field is in use.
+        name: the argument that named the file; weights are ``NAME_weights``.
+
+    Raises:
+        InputError: no 3D volume of labels or of numbers between 0 and 1; weights out of range or of another number than labels;
+            0 everywhere.
+    """
+    from mcrgen.io.stored import StoredArray
+
+    with StoredArray(path, name) as stored:
+        graded = stored.dtype.kind == "f" and weights is None
+    if graded:
+        values = _open_scalars(name, path, files, SHARES)
+        _require_open(name, path, values.maximum)
+        return _from_file(values, shape, period)
+    from mcrgen.io.label_files import LabelFile
+
+    labels = files.enter_context(LabelFile(path, name, phase=None, phase_name=name))
+    factors = _weights(name, labels, weights)
+    _require_open(name, path, max(factors))
+    return _from_labels(name, labels, factors, shape, period)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _ramp(name: str, text: str, shape: Triple, period: Period, bounds: Bounds) -> ScalarField:
+    from mcrgen.generation.fields import ramp
+
+    ends, axis = [_number(part) for part in text.split(":")[:-1]], text.split(":")[-1]
+    if len(ends) != 2 or ends[0] is None or ends[1] is None or axis not in tuple(_AXES):
+        raise InputError(f"{name}: expected a ramp A:B:AXIS along z, y or x such as 0.2:0.5:z, got '{text}'.")
+    bounds.require(name, ends[0], ends[1])
+    number = _AXES.index(axis)
+    if period[number] is not None:
+        raise InputError(f"{name}: expected no ramp along the periodic axis {axis}, where it would jump, got '{text}'.")
+    return ramp(ends[0], ends[1], number, shape[number])
+
+
+def _open_scalars(name: str, path: Path, files: ExitStack, bounds: Bounds) -> ScalarFile:
+    from mcrgen.io.scalar_files import ScalarFile
+
+    values = files.enter_context(ScalarFile(path, name))
+    bounds.require(f"{name} '{path}'", values.minimum, values.maximum)
+    return values
+
+
+def _from_file(values: ScalarFile, shape: Triple, period: Period) -> ScalarField:
+    from mcrgen.generation.fields import resampled
+
+    return resampled(values.read, values.shape, shape, period, order=1)
+
+
+def _weights(name: str, labels: LabelFile, given: Sequence[float] | None) -> list[float]:
+    count = labels.phases.count
+    if given is None:
+        return [label / (count - 1) for label in range(count)]
+    if len(given) != count:
+        found = ", ".join(map(str, labels.phases.values))
+        raise InputError(f"{name}_weights: expected {count}, for the labels {found} of '{labels.path}', got {len(given)}.")
+    SHARES.require(f"{name}_weights", *given)
+    return list(given)
+
+
+def _from_labels(name: str, labels: LabelFile, weights: list[float], shape: Triple, period: Period) -> ScalarField:
+    import numpy as np
+
+    from mcrgen.generation.fields import resampled
+
+    if len(labels.shape) != 3:
+        raise InputError(f"{name}: expected a 3D volume, '{labels.path}' has the shape {labels.shape}.")
+    depth, height, width = labels.shape
+    table = np.array(weights, np.float32)
+
+    def read(box: tuple[slice, slice, slice]) -> NDArray[np.float32]:
+        return table[labels.part(box)]
+
+    return resampled(read, (depth, height, width), shape, period, order=0)
+
+
+def _require_open(name: str, path: Path, highest: float) -> None:
+    if highest == 0:
+        raise InputError(f"{name}: '{path}' is 0 everywhere, which leaves no noise at all; name another mask.")

@@ -1,0 +1,267 @@
+"""Where the labels of a volume come from: one generator, or several by a map of regions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcrgen.commands._console import progress_bar
+from mcrgen.commands._extent import Extent
+from mcrgen.commands._generators import LoadedGenerator
+from mcrgen.commands._regions import RegionSpec, check_map_values
+from mcrgen.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from mcrgen.generation.blocks import Block, BlockScores, Triple
+    from mcrgen.generation.labels import BlockLabels
+    from mcrgen.generation.noise import Noise, ScalarField
+    from mcrgen.generation.regions import Region
+    from mcrgen.generation.team import Team
+
+Settled = dict[str, Any]
+"""What is settled before any block is made, as plain data; the same in every process, and kept by a run that goes on."""
+Store = Callable[["Block", "Tensor"], None]
+
+_KEPT_SHARE = 0.25
+
+
+class Source(ABC):
+    """Makes the labels of any block.
+
+    Attributes:
+        phases: number of labels.
+        phase: the one of interest.
+    """
+
+    phases: int
+    phase: int
+
+    @abstractmethod
+    def settle(self, blocks: Sequence[Block], team: Team) -> Settled:
+        """Choose thresholds.
+
+        Returns:
+            Plain data with the phase fractions aimed at as ``fractions``, empty if there are none.
+        """
+
+    @abstractmethod
+    def labels(self, settled: Settled, store: Store | None = None) -> BlockLabels:
+        """The labels with these thresholds; ``store`` is given the scores of each block."""
+
+    @abstractmethod
+    def memory(self, shape: Triple) -> int:
+        """Bytes that the labels of a block take to make, about."""
+
+
+def block_scores(loaded: LoadedGenerator, noise: Noise, origin: Triple) -> BlockScores:
+    """Scores of blocks that are counted from ``origin``."""
+
+    def scores(block: Block) -> Tensor:
+        return loaded.generator.scores(noise, block.moved(origin).start, block.shape)
+
+    return scores
+
+
+class OneGenerator(Source):
+    """A medium of one generator, its phase fraction trained, asked for, exact, or a field."""
+
+    def __init__(
+        self,
+        loaded: LoadedGenerator,
+        noise: Noise,
+        extent: Extent,
+        *,
+        phase_fraction: float | None,
+        fraction_field: ScalarField | None,
+        exact: bool,
+    ) -> None:
+        """Nothing is computed yet.
+
+        Raises:
+            InputError: a fraction field for a generator of more than two phases.
+        """
+        self.phase = loaded.phase
+        self.phases = len(loaded.fractions(None))
+        if fraction_field is not None and self.phases > 2:
+            raise InputError(f"fraction_field: expected a generator of two phases, this one has {self.phases}; leave it out.")
+        self._loaded = loaded
+        self._extent = extent
+        self._wanted = phase_fraction
+        self._field = fraction_field
+        self._exact = exact
+        self._network = block_scores(loaded, noise, extent.origin)
+        self._adjusted: BlockScores | None = None
+
+    def settle(self, blocks: Sequence[Block], team: Team) -> Settled:
+        """Choose the bias: the calibrated one or, by a first pass over this very volume, the exact one."""
+        fractions = team.told(self._targets(blocks) if team.leads else ())
+        if self._exact:
+            bias = self._exact_bias(blocks, fractions, team)
+        elif self._field is not None:
+            bias = (0.0,)
+        else:
+            bias = team.told(self._loaded.calibration(self._wanted).bias if team.leads else ())
+        return {"bias": list(bias), "fractions": list(fractions)}
+
+    def labels(self, settled: Settled, store: Store | None = None) -> BlockLabels:
+        """The labels where score plus bias is largest, or positive."""
+        from mcrgen.generation.labels import classified
+
+        found = self._scores()
+
+        def scores(block: Block) -> Tensor:
+            values = found(block)
+            if store is not None:
+                store(block, values)
+            return values
+
+        return classified(scores, settled["bias"], self.phase)
+
+    def memory(self, shape: Triple) -> int:
+        """Bytes of the network for a block, about."""
+        return self._loaded.generator.memory(shape)
+
+    def _scores(self) -> BlockScores:
+        """Of the network, shifted to the local phase fraction where that is a field; 0 or the bias is the threshold."""
+        if self._adjusted is None:
+            self._adjusted = self._network if self._field is None else self._shifted(self._field)
+        return self._adjusted
+
+    def _shifted(self, field: ScalarField) -> BlockScores:
+        from mcrgen.generation.local_fraction import LocalFraction, fraction_offsets
+
+        return LocalFraction(self._network, fraction_offsets(self._loaded.calibration_scores()[0]), field)
+
+    def _targets(self, blocks: Sequence[Block]) -> tuple[float, ...]:
+        from mcrgen.generation.fields import average
+
+        wanted = self._wanted if self._field is None else average(self._field, blocks)
+        return self._loaded.fractions(wanted)
+
+    def _exact_bias(self, blocks: Sequence[Block], fractions: tuple[float, ...], team: Team) -> tuple[float, ...]:
+        import psutil
+
+        from mcrgen.generation.exact import KeptScores, exact_bias
+
+        scores, mine = self._scores(), team.share(blocks)
+        need = 4 * self._loaded.generator.network.head.out_channels * sum(prod(block.shape) for block in mine)
+        if need < _KEPT_SHARE * psutil.virtual_memory().available / team.size:
+            scores = self._adjusted = KeptScores(scores)
+        with progress_bar(transient=True) as progress:
+            bar = progress.add_task("first pass", total=len(mine), unit="block", status="")
+
+            def counted(block: Block) -> Tensor:
+                found = scores(block)
+                progress.advance(bar)
+                return found
+
+            return exact_bias(counted, blocks, fractions, self.phase, team)
+
+
+@dataclass(frozen=True)
+class RegionMapFile:
+    """The regions of a volume.
+
+    Attributes:
+        values: of the regions in the map, ascending.
+        indices: number of the region of each voxel of a box, counted from 0 in the order of their values.
+    """
+
+    values: tuple[int, ...]
+    indices: ScalarField
+
+
+def open_map(path: Path, extent: Extent, files: ExitStack) -> RegionMapFile:
+    """Open a map of regions, stretched to a volume.
+
+    Raises:
+        InputError: not a 3D volume of labels.
+    """
+    import numpy as np
+
+    from mcrgen.generation.fields import resampled
+    from mcrgen.io.label_files import LabelFile
+
+    file = files.enter_context(LabelFile(path, "regions", phase=None, phase_name="regions"))
+    if len(file.shape) != 3:
+        raise InputError(f"regions: expected a 3D volume, '{path}' has the shape {file.shape}.")
+
+    def read(box: tuple[slice, slice, slice]) -> NDArray[np.float32]:
+        return file.part(box).astype(np.float32)
+
+    d, h, w = file.shape
+    return RegionMapFile(file.phases.values, resampled(read, (d, h, w), extent.shape, extent.period, order=0))
+
+
+class ManyGenerators(Source):
+    """A medium with a generator, or a label, for each region of a map."""
+
+    def __init__(
+        self,
+        regions: RegionMapFile,
+        filled: Sequence[tuple[RegionSpec, LoadedGenerator | None]],
+        noise: Noise,
+        extent: Extent,
+        *,
+        transition: float,
+    ) -> None:
+        """Nothing is computed yet.
+
+        Raises:
+            InputError: the entries are not those of the map, or name more or fewer labels than a generator has phases.
+        """
+        check_map_values([spec for spec, _ in filled], regions.values)
+        self._map = regions.indices
+        self._filled = sorted(filled, key=lambda entry: entry[0].value)
+        self._noise = noise
+        self._extent = extent
+        self._transition = transition
+        self._output = [
+            (spec.labels or (0,)) if loaded is None else spec.phase_labels(len(loaded.fractions(None)))
+            for spec, loaded in self._filled
+        ]
+        self.phases = 1 + max(label for labels in self._output for label in labels)
+        self.phase = self.phases - 1
+
+    def settle(self, blocks: Sequence[Block], team: Team) -> Settled:
+        """Choose each generator's bias and, for transitions, the unit of its scores."""
+        found = [self._threshold(loaded) if loaded and team.leads else None for _, loaded in self._filled]
+        return {"regions": team.told(found), "fractions": []}
+
+    def labels(self, settled: Settled, store: Store | None = None) -> BlockLabels:
+        """The labels of each voxel's region."""
+        import numpy as np
+
+        from mcrgen.generation.regions import GeneratedRegion, UniformRegion, regions_labels
+
+        regions: list[Region] = []
+        for (_, loaded), labels, threshold in zip(self._filled, self._output, settled["regions"], strict=True):
+            if loaded is None:
+                regions.append(UniformRegion(labels[0]))
+                continue
+            bias, scale = threshold
+            scores = block_scores(loaded, self._noise, self._extent.origin)
+            regions.append(GeneratedRegion(scores, tuple(bias), loaded.phase, tuple(labels), scale))
+
+        def region_of(origin: Triple, shape: Triple) -> NDArray[np.uint8]:
+            return self._map(origin, shape).astype(np.uint8)
+
+        return regions_labels(regions, region_of, transition=self._transition)
+
+    def memory(self, shape: Triple) -> int:
+        """Bytes of the largest network for a block, and of the weights of a transition."""
+        generators = [loaded.generator for _, loaded in self._filled if loaded]
+        return max((generator.memory(shape) for generator in generators), default=0) + 16 * prod(shape)
+
+    def _threshold(self, loaded: LoadedGenerator) -> list[Any]:
+        scale = float(loaded.calibration_scores().std()) if self._transition > 1 else 1.0
+        return [list(loaded.calibration(None).bias), scale]
