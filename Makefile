@@ -25,4 +25,5 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python scripts/benchmark.py $(BENCH)
+	$(BIN)/python scripts/benchmark_generation.py
 	$(BIN)/python scripts/benchmark_descriptors.py

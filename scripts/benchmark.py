@@ -1,6 +1,6 @@
-"""Measure speed, memory and quality, and print them as Markdown tables beside the peer's published figures.
+"""Measure training and quality, and print them as Markdown tables beside the peer's published figures.
 
-    python scripts/benchmark.py                           speed and memory
+    python scripts/benchmark.py                           training
     python scripts/benchmark.py --images FOLDER           also quality, on FOLDER/M1.bmp and FOLDER/M3.bmp
     python scripts/benchmark.py --parts quality --images FOLDER --train-seeds 0 1 2
 
@@ -19,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -28,7 +27,7 @@ import numpy as np
 import torch
 import tyro
 from pytorch_lightning import Callback, Trainer
-from torch import Tensor, nn
+from torch import nn
 
 import mcrgen
 from mcrgen import config
@@ -37,13 +36,10 @@ from mcrgen.commands._console import quiet_libraries
 from mcrgen.commands._hardware import has_bf16
 from mcrgen.data.examples import gaussian_level_cut
 from mcrgen.data.exemplar import Exemplar
-from mcrgen.generation.calibration import classify
-from mcrgen.generation.generator import Generator
-from mcrgen.generation.noise import Noise
 from mcrgen.networks.swnn import SWNN
 from mcrgen.tasks.swnn import SWNNTask
 
-PARTS = ("help", "generation", "training", "monitor", "memory", "quality")
+PARTS = ("help", "training", "monitor", "quality")
 PAPER_WIDTH, QUICK_WIDTH, LAYERS = 24, 16, 8
 
 
@@ -52,7 +48,7 @@ class Options:
     """What to measure."""
 
     parts: tuple[str, ...] = PARTS
-    """Any of help, generation, training, monitor, memory, quality."""
+    """Any of help, training, monitor, quality."""
     images: Path | None = None
     """Folder with M1.bmp and M3.bmp; without it the quality part is left out."""
     recipe: str = "swnn_quick"
@@ -90,27 +86,6 @@ def measure_help() -> None:
     command = [str(Path(sys.executable).parent / "mcrgen"), "--help"]
     seconds = best_of(lambda: subprocess.run(command, check=True, capture_output=True), 5)
     table(("`mcrgen --help`", "to reach"), [(f"{seconds:.2f} s", "0.5 s")])
-
-
-def generate_block(generator: Generator) -> Tensor:
-    return classify(generator.scores(Noise(0), (0, 0, 0), (128, 128, 128)), (0.0,), 1)
-
-
-def measure_generation() -> None:
-    """One 128^3 block with noise and labels, against the same network in default layout, fp32 and unfolded."""
-    rows = []
-    for name, width, peer in (("paper, 8 x 24", PAPER_WIDTH, "6.0 s"), ("quick, 8 x 16", QUICK_WIDTH, "-")):
-        net = network(width)
-
-        plain = best_of(partial(generate_block, Generator(net, net.halo, 3)))
-        rows.append((name, "default layout, fp32, unfolded", f"{plain:.2f} s", "1.0", peer))
-        dtypes = [torch.float32, torch.bfloat16] if has_bf16(torch.device("cpu")) else [torch.float32]
-        for dtype in dtypes:
-            folded = Generator(net.folded(dtype), net.halo, 3)
-            seconds = best_of(partial(generate_block, folded))
-            label = str(dtype).removeprefix("torch.")
-            rows.append((name, f"mcrgen, {label}", f"{seconds:.2f} s", f"{plain / seconds:.1f}", ""))
-    table(("network", "per 128³", "time", "ratio", "authors' code, their figure"), rows)
 
 
 def plain_step(projections: int) -> Callable[[], None]:
@@ -209,30 +184,6 @@ def peak_memory(command: list[str]) -> int:
     return peak
 
 
-def measure_memory() -> None:
-    """Peak resident memory of the whole process."""
-    rows = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        np.save(folder / "noise.npy", np.random.default_rng(0).integers(0, 2, (64, 64)))
-        recipe = config.load(
-            mcrgen.TrainConfig,
-            config.recipe("swnn"),
-            [f"data.image={folder / 'noise.npy'}", "logging.wandb=disabled", "trainer.max_steps=1", "trainer.slab_size=32",
-             f"output={folder / 'run'}", "calibration.threshold_blocks=1", "calibration.threshold_block_size=64"],
-        )  # fmt: skip
-        checkpoint = mcrgen.train(recipe).checkpoint
-        for size in (256, 512):
-            out = folder / f"v{size}.tif"
-            command = [sys.executable, "-m", "mcrgen", "generate", str(checkpoint), str(out), "--size", str(size)]
-            start = time.perf_counter()
-            peak = peak_memory(command)
-            seconds = time.perf_counter() - start
-            rows.append((f"{size}³", f"{peak / 2**20:.2f} GiB", f"{seconds:.0f} s", f"{out.stat().st_size / 2**20:.0f} MiB"))
-            out.unlink()
-    table(("paper's network, compressed TIFF", "peak memory", "whole command", "file"), rows)
-
-
 def quality_row(image: Path, options: Options, seed: int, folder: Path) -> tuple[str, ...]:
     """Train once, judge on fresh volumes, return the means."""
     recipe = config.load(mcrgen.TrainConfig, config.recipe(options.recipe), [f"data.image={image}", "logging.wandb=disabled"])
@@ -287,10 +238,8 @@ def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     measures: dict[str, Callable[[], None]] = {
         "help": measure_help,
-        "generation": measure_generation,
         "training": measure_training,
         "monitor": measure_monitor,
-        "memory": measure_memory,
         "quality": lambda: measure_quality(options),
     }
     run_parts(options.parts, measures)
