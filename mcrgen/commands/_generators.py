@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcrgen.commands._console import console
-from mcrgen.commands._hardware import Precision, resolve_device, resolve_precision, torch_dtype
+from mcrgen.commands._hardware import Precision, blocks_at_once, resolve_device, resolve_precision, torch_dtype
 from mcrgen.commands._processes import Processes
 from mcrgen.errors import InputError
 
@@ -135,7 +135,7 @@ def choose_block_size(
     Raises:
         InputError: the blocks would not fit into memory; the message names a size that would.
     """
-    available = _available_memory(device) // (1 if device.type == "cuda" else processes.devices)
+    available = _available_memory(device) // (blocks_at_once(device) if device.type == "cuda" else processes.devices)
 
     def need(size: int) -> int:
         z, y, x = (min(size, length) for length in shape)

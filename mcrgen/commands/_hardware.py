@@ -61,6 +61,11 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def blocks_at_once(device: torch.device) -> int:
+    """How many blocks keep a device busy: a GPU computes one while the others' noise is made and their labels are fetched."""
+    return 3 if device.type == "cuda" else 1
+
+
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     """Turn ``auto`` into the fastest arithmetic of the device.
 

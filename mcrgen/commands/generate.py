@@ -14,7 +14,7 @@ import tyro
 from mcrgen.commands._console import console
 from mcrgen.commands._extent import Extent, parse_extent
 from mcrgen.commands._generators import load_generator
-from mcrgen.commands._hardware import Precision
+from mcrgen.commands._hardware import Precision, blocks_at_once
 from mcrgen.commands._medium import check_options, open_medium
 from mcrgen.commands._processes import Processes, device_of, predict, processes
 from mcrgen.commands._production import Produced, Production, scores_path
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from mcrgen.generation.blocks import Triple
 
 FRACTION_TOLERANCE = 0.2
-
-_GPU_WORKERS = 3
 
 
 @dataclass(kw_only=True)
@@ -140,7 +138,7 @@ def run(config: GenerateConfig) -> GenerateResult:
         if place.count > 1:
             produced = predict(place, loaded.device, production.prepare, production.sink, production.finish)
         else:
-            produced = _alone(production, workers=_GPU_WORKERS if loaded.device.type == "cuda" else 1)
+            produced = _alone(production, workers=blocks_at_once(loaded.device))
     _tell(config, extent, produced, loaded.phase)
     return GenerateResult(config.output, extent.shape, produced.fractions, produced.seconds)
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _SLAB_BYTES = 30 << 20  # just under what malloc maps anew, and has zeroed by the kernel, at every call
+_GPU_SLAB_BYTES = 256 << 20  # millions of voxels, enough to fill a GPU
 
 
 class FoldedNetwork(nn.Module):
@@ -39,10 +40,9 @@ class FoldedNetwork(nn.Module):
         return next(self.convolutions.parameters()).dtype
 
     def planes(self, height: int, width: int) -> int:
-        """How many planes of noise of that size are best given at once: those that fit the cache, on a GPU all."""
-        if self.head.weight.is_cuda:
-            return 1 << 30
-        return max(2, _SLAB_BYTES // (height * width * self.width * self.dtype.itemsize))
+        """How many planes of noise of that size are best given at once: those that fit the cache, or fill a GPU."""
+        size = _GPU_SLAB_BYTES if self.head.weight.is_cuda else _SLAB_BYTES
+        return max(2, size // (height * width * self.width * self.dtype.itemsize))
 
     def memory(self, planes: int, height: int, width: int) -> int:
         """Bytes that a block takes whose noise comes in slabs of that size: every layer's input, and an output, and a tenth."""
