@@ -18,6 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 console = Console(highlight=False, soft_wrap=True)
@@ -41,13 +42,14 @@ def progress_bar(*, transient: bool = False) -> Progress:
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
-        _Rate(),
+        _Rate(Column(no_wrap=True)),  # rather a shorter bar
         TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}"),
         console=console,
         transient=transient,
+        disable=transient and not console.is_terminal,  # else an empty line is left in a file
         refresh_per_second=2,  # drawing takes time from a network that uses every core
     )
 

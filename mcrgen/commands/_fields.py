@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mcrgen.io.scalar_files import ScalarFile
 
 _AXES = "zyx"
+_FLOAT32 = 3.4028235e38
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ class Bounds:
         """Raise unless all values are within.
 
         Raises:
-            InputError: one is not, or is no finite number.
+            InputError: one is not, or is no finite number of single precision.
         """
         for value in values:
             inside = self.low < value < self.high if self.exclusive else self.low <= value <= self.high
-            if not (inside and math.isfinite(value)):
+            if not (inside and abs(value) <= _FLOAT32):
                 raise InputError(f"{name}: expected {self}, got {value:g}.")
 
     def __str__(self) -> str:
@@ -81,13 +82,19 @@ def parse_field(name: str, text: str, shape: Triple, period: Period, files: Exit
     if number is not None:
         bounds.require(name, number)
         return constant(number)
-    if _number(text.partition(":")[0]) is not None:
+    path = field_file(text)
+    if path is None:
         return _ramp(name, text, shape, period, bounds)
     from mcrgen.io.stored import STORED_SUFFIXES
 
-    if Path(text).suffix.lower() not in STORED_SUFFIXES and not Path(text).exists():
+    if not text.strip() or (path.suffix.lower() not in STORED_SUFFIXES and not path.exists()):
         raise InputError(f"{name}: expected a number, a ramp A:B:AXIS such as 0.2:0.5:z, or a file, got '{text}'.")
-    return _from_file(_open_scalars(name, Path(text), files, bounds), shape, period)
+    return _from_file(_open_scalars(name, path, files, bounds), shape, period)
+
+
+def field_file(text: str) -> Path | None:
+    """The file that a field is read from; None for a number and a ramp, whatever files there are of that name."""
+    return None if _number(text.partition(":")[0]) is not None else Path(text)
 
 
 def parse_mask(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mcrgen.commands._console import console
 from mcrgen.commands._extent import Extent
 from mcrgen.commands._fields import ANY, DEVIATIONS, FRACTIONS, Bounds, parse_field, parse_mask
 from mcrgen.commands._generators import LoadedGenerator, load_generator
 from mcrgen.commands._regions import RegionSpec, parse_regions
-from mcrgen.commands._sources import ManyGenerators, OneGenerator, Settled, Source, Store, open_map
-from mcrgen.errors import InputError, require_positive
+from mcrgen.commands._smoothing import EMPTY, TYPICAL_SHAPE, Smoothing
+from mcrgen.commands._sources import Inside, ManyGenerators, OneGenerator, Settled, Source, Store, open_map
+from mcrgen.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,8 +29,9 @@ if TYPE_CHECKING:
     from mcrgen.generation.noise import Noise, ScalarField
     from mcrgen.generation.team import Team
 
-_SAMPLE_EDGE, _SAMPLE_COUNT, _SAMPLE_SEED = 64, 16, 0
 _LARGEST_LABEL = 255
+_WIDEST = {"smoothing": 50.0, "transition": 500.0}  # voxels; beyond, the surroundings of a block outgrow any memory
+_SAME_SIZE = 0.01
 
 
 @dataclass(frozen=True)
@@ -35,94 +40,102 @@ class Medium:
 
     Attributes:
         source: where the labels come from.
-        shape: (D, H, W) of the volume in voxels.
-        smoothing: standard deviation of a Gaussian filter of the labels, in voxels; 0 for none.
-        sampled: choose the threshold behind that filter on a sample of the volume, not on all of it.
-        mask: spatial location mask, if there is one.
-        outside: label of the voxels where that is 0; None for what the source makes there.
+        smoothing: filter of the labels, if there is one.
+        inside: where the mask is not 0; None without a mask.
+        outside: label of the other voxels; None for what the source makes there.
+        aimed: whether the source aims at phase fractions of this very medium, so that they can be compared with its own.
     """
 
     source: Source
-    shape: Triple
-    smoothing: float
-    sampled: bool
-    mask: ScalarField | None
+    smoothing: Smoothing | None
+    inside: Inside | None
     outside: int | None
-
-    @property
-    def radius(self) -> int:
-        """Voxels around a block that its labels depend on, beside the network's halo."""
-        from mcrgen.generation.separable import gaussian_taps
-
-        return len(gaussian_taps(self.smoothing)) // 2 if self.smoothing else 0
+    aimed: bool
 
     def memory(self, shape: Triple) -> int:
         """Bytes that a block takes to make, about."""
-        z, y, x = (length + 2 * self.radius for length in shape)
-        filters = 16 * self.source.phases * z * y * x if self.smoothing else 0
-        return self.source.memory((z, y, x)) + filters
+        return (self.smoothing or self.source).memory(shape)
 
     def settle(self, blocks: Sequence[Block], team: Team) -> Settled:
-        """Choose all thresholds."""
-        settled = self.source.settle(blocks, team)
-        if not self.smoothing:
-            return settled
-        from mcrgen.generation.smoothing import fraction_preserving_bias, sample_blocks, smoothed
+        """Choose all thresholds.
 
-        source = self.source
-        labels = source.labels(settled)
-        scores = smoothed(labels, phases=source.phases, phase=source.phase, sigma=self.smoothing)
-        sample = sample_blocks(self.shape, _SAMPLE_EDGE, _SAMPLE_COUNT, _SAMPLE_SEED) if self.sampled else blocks
-        bias = fraction_preserving_bias(labels, scores, sample, phases=source.phases, phase=source.phase, team=team)
-        return settled | {"smoothing": list(bias)}
+        Returns:
+            Plain data with the fractions of all phases of the volume that are aimed at as ``fractions``, empty if none are.
+
+        Raises:
+            InputError: no voxel to choose them on is inside the mask.
+        """
+        share = self._share_inside(blocks, team)
+        settled = self.source.settle(blocks, team)
+        if self.smoothing:
+            settled |= {"smoothing": self.smoothing.settle(settled, blocks, team)}
+        return settled | {"fractions": self._of_the_volume(settled["fractions"], share) if self.aimed else []}
 
     def labels(self, settled: Settled, store: Store | None = None) -> BlockLabels:
         """The finished labels; ``store`` is given the scores of each block."""
-        from mcrgen.generation.labels import classified
-        from mcrgen.generation.smoothing import smoothed
-
-        labels, source = self.source.labels(settled, store), self.source
         if self.smoothing:
-            scores = smoothed(labels, phases=source.phases, phase=source.phase, sigma=self.smoothing)
-            labels = classified(scores, settled["smoothing"], source.phase)
-        if self.mask is None or self.outside is None:
+            labels = self.smoothing.labels(settled, settled["smoothing"], store)
+        else:
+            labels = self.source.labels(settled, store)
+        if self.inside is None or self.outside is None:
             return labels
-        return _outside_labelled(labels, self.mask, self.outside)
+        return _outside_labelled(labels, self.inside, self.outside)
+
+    def _share_inside(self, blocks: Sequence[Block], team: Team) -> float:
+        """Share of the volume that is inside the mask, where that matters."""
+        if self.inside is None or not self.aimed:
+            return 1.0
+        import numpy as np
+
+        found = sum((self.source.voxels(block) for block in team.share(blocks)), np.zeros(1, np.int64))
+        share = float(team.total(found)[0]) / sum(prod(block.shape) for block in blocks)
+        if not share:
+            raise InputError(EMPTY)
+        return share
+
+    def _of_the_volume(self, fractions: Sequence[float], share: float) -> list[float]:
+        """Fractions of all of the volume from those inside the mask."""
+        if self.inside is None:
+            return list(fractions)
+        if self.outside is None:
+            return []
+        labels = range(max(len(fractions), 1 + self.outside))
+        inside = [*fractions, *[0.0] * (len(labels) - len(fractions))]
+        return [share * inside[label] + (1.0 - share) * (label == self.outside) for label in labels]
 
 
 def open_medium(config: GenerateConfig, loaded: LoadedGenerator, extent: Extent, files: ExitStack) -> Medium:
     """Read everything that the options name.
 
     Args:
-        config: the options.
+        config: the options, checked.
         loaded: the generator of the checkpoint.
         extent: which part of the field.
         files: keeps the files open for as long as the medium is in use.
 
     Raises:
-        InputError: a file, a field, a mask or a region that is not what its option expects, options that exclude each other.
+        InputError: a file, a field, a mask or a region that is not what its option expects.
     """
-    check_options(config)
     mask = None
     if config.mask is not None:
         mask = parse_mask(config.mask, config.mask_weights or None, extent.shape, extent.period, files)
+    inside = None if mask is None else _where(mask)
     noise = _noise(config, mask, extent, files)
+    plain = noise.mask is noise.mean is noise.deviation is None
     source: Source
+    typical = None
     if config.regions is not None:
-        regions = open_map(config.regions, extent, files)
-        specs = _with_default(parse_regions(config.region), regions.values, config.checkpoint)
-        known = {config.checkpoint: loaded}
-        for spec in specs:
-            if spec.checkpoint is not None and spec.checkpoint not in known:
-                known[spec.checkpoint] = load_generator(spec.checkpoint, str(loaded.device), loaded.precision)
-        filled = [(spec, known[spec.checkpoint] if spec.checkpoint else None) for spec in specs]
-        source = ManyGenerators(regions, filled, noise, extent, transition=config.transition)
+        source = _of_regions(config, config.regions, loaded, noise, extent, files, inside)
     else:
-        field = _field("fraction_field", config.fraction_field, extent, files, FRACTIONS)
-        source = OneGenerator(
-            loaded, noise, extent, phase_fraction=config.phase_fraction, fraction_field=field, exact=config.exact
-        )
-    return Medium(source, extent.shape, config.smoothing, not config.exact, mask, config.outside)
+        fractions = _field("fraction_field", config.fraction_field, extent, files, FRACTIONS)
+        wanted, exact = config.phase_fraction, config.exact
+        source = OneGenerator(loaded, noise, extent, wanted, fractions, exact=exact, inside=inside)
+        if plain and fractions is None and not exact:
+            typical = _typical(loaded, wanted)
+    smoothing = None
+    if config.smoothing and len(source.values) > 1:
+        smoothing = Smoothing(config.smoothing, source, extent.shape, typical, sampled=not config.exact)
+    return Medium(source, smoothing, inside, config.outside, aimed=config.regions is None and (plain or config.exact))
 
 
 def check_options(config: GenerateConfig) -> None:
@@ -142,10 +155,9 @@ def check_options(config: GenerateConfig) -> None:
         raise InputError("fraction_field: expected without a phase fraction, which it replaces; leave one of the two out.")
     if config.smoothing and config.keep_scores:
         raise InputError("keep_scores: expected without smoothing, whose labels are not those of the scores; leave one out.")
-    if config.smoothing:
-        require_positive("smoothing", config.smoothing)
-    if config.transition:
-        require_positive("transition", config.transition)
+    for name, widest in _WIDEST.items():
+        if not 0.0 <= getattr(config, name) <= widest:
+            raise InputError(f"{name}: expected from 0, for none, to {widest:g} voxels, got {getattr(config, name):g}.")
     if config.mask is None and (config.mask_weights or config.outside is not None):
         raise InputError("mask: expected a file beside --mask-weights and --outside, got none; add --mask FILE.")
     if config.outside is not None and not 0 <= config.outside <= _LARGEST_LABEL:
@@ -168,18 +180,67 @@ def _field(name: str, text: str | None, extent: Extent, files: ExitStack, bounds
     return parse_field(name, text, extent.shape, extent.period, files, bounds=bounds)
 
 
+def _typical(loaded: LoadedGenerator, phase_fraction: float | None) -> Source:
+    """Some of the unlimited field that the thresholds are calibrated on."""
+    from mcrgen.generation.calibration import CALIBRATION_SEED
+    from mcrgen.generation.noise import APERIODIC, Noise
+
+    extent = Extent((0, 0, 0), TYPICAL_SHAPE, APERIODIC)
+    return OneGenerator(loaded, Noise(CALIBRATION_SEED), extent, phase_fraction, None, exact=False, inside=None)
+
+
+def _of_regions(
+    config: GenerateConfig,
+    path: Path,
+    loaded: LoadedGenerator,
+    noise: Noise,
+    extent: Extent,
+    files: ExitStack,
+    inside: Inside | None,
+) -> Source:
+    regions = open_map(path, extent, files)
+    specs = _with_default(parse_regions(config.region), regions.values, config.checkpoint)
+    known = {config.checkpoint: loaded}
+    for spec in specs:
+        if spec.checkpoint is not None and spec.checkpoint not in known:
+            known[spec.checkpoint] = _load(spec.checkpoint, spec.value, loaded)
+    filled = [(spec, known[spec.checkpoint] if spec.checkpoint else None) for spec in specs]
+    return ManyGenerators(regions, filled, noise, extent, transition=config.transition, inside=inside)
+
+
+def _load(checkpoint: Path, value: int, main: LoadedGenerator) -> LoadedGenerator:
+    """The generator of a region, on the device and in the arithmetic of the main one."""
+    try:
+        loaded = load_generator(checkpoint, str(main.device), main.precision)
+    except InputError as error:
+        raise InputError(f"region: {value}={checkpoint}: {error}") from error
+    edge, other = main.record["voxel_size_um"], loaded.record["voxel_size_um"]
+    if edge is not None and other is not None and not math.isclose(edge, other, rel_tol=_SAME_SIZE):
+        console.print(
+            f"warning: region: '{checkpoint}' was trained with voxels of {other:g} micrometres, the volume has {edge:g}; "
+            "what it makes comes out at another scale.",
+            style="yellow",
+        )
+    return loaded
+
+
 def _with_default(specs: Sequence[RegionSpec], values: Sequence[int], checkpoint: Path) -> list[RegionSpec]:
     """The entries, and one with the main checkpoint for each region without."""
     given = {spec.value for spec in specs}
     return [*specs, *(RegionSpec(value, checkpoint, None) for value in values if value not in given)]
 
 
-def _outside_labelled(labels: BlockLabels, mask: ScalarField, label: int) -> BlockLabels:
+def _where(mask: ScalarField) -> Inside:
+    """Where a mask is not 0, in the coordinates of the blocks."""
     from mcrgen.generation.fields import zero_in
 
+    return lambda block: ~zero_in(mask, block)
+
+
+def _outside_labelled(labels: BlockLabels, inside: Inside, label: int) -> BlockLabels:
     def found(block: Block) -> NDArray[np.uint8]:
         values = labels(block)
-        values[zero_in(mask, block)] = label
+        values[~inside(block)] = label
         return values
 
     return found

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import os
-import sys
+import signal
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mcrgen.commands._console import quiet_libraries
-from mcrgen.errors import InputError, StoppedError, require_positive
+from mcrgen.commands._siblings import STARTER, Siblings, own_rank
+from mcrgen.errors import InputError, require_positive
 
 if TYPE_CHECKING:
-    import subprocess
-
     import numpy as np
     import torch
+    from lightning_fabric.plugins import ClusterEnvironment
     from numpy.typing import NDArray
     from pytorch_lightning import Trainer
     from pytorch_lightning.strategies import Strategy
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_DIED = 1
-_WATCH_SECONDS = 0.5
+_PATIENCE = datetime.timedelta(days=7)
+"""How long a process waits for the others: they may have larger shares, or the volume takes long to compress in the end."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,14 @@ class Processes:
         nodes: number of nodes.
         local_rank: number of this process on its node.
         rank: number of this process among all.
+        launcher: what has started them: torchrun, srun, or None if the first one starts the others.
     """
 
     devices: int
     nodes: int
     local_rank: int
     rank: int
+    launcher: str | None = None
 
     @property
     def count(self) -> int:
@@ -53,23 +57,55 @@ class Processes:
         return self.devices * self.nodes
 
 
+@dataclass(frozen=True)
+class _Launched:
+    """What a launcher has started, by its environment variables."""
+
+    launcher: str
+    devices: int
+    nodes: int
+    local_rank: int
+    rank: int
+
+
 def processes(devices: int, nodes: int) -> Processes:
-    """What the options and the launcher (torchrun, SLURM, or Lightning itself) say.
+    """What the options and the launcher say.
 
     Raises:
-        InputError: a number below 1, or one that is not what the launcher started.
+        InputError: a number below 1, one that is not what the launcher has started, several nodes without a launcher.
     """
     require_positive("devices", devices)
     require_positive("nodes", nodes)
-    started = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else devices * nodes
-    if started != devices * nodes:
+    found = _torchrun() or (_slurm() if devices * nodes > 1 else None)
+    if found is None:
+        if nodes > 1:
+            raise InputError(f"nodes: {nodes} were asked for; start the command on each of them, by torchrun or srun.")
+        rank = own_rank() if devices > 1 else 0
+        return Processes(devices, nodes, rank, rank)
+    if (found.devices, found.nodes) != (devices, nodes):
         raise InputError(
-            f"devices: torchrun started {started} processes, {devices} on each of {nodes} nodes were asked for; "
-            "give --devices and --nodes as torchrun has them."
+            f"devices: {found.launcher} has started {found.devices} processes on each of {found.nodes} nodes, {devices} on "
+            f"each of {nodes} were asked for; give --devices {found.devices} --nodes {found.nodes}, or start others."
         )
-    local = int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0) if devices * nodes > 1 else 0
-    node = int(os.environ.get("NODE_RANK") or os.environ.get("GROUP_RANK") or os.environ.get("SLURM_NODEID") or 0)
-    return Processes(devices, nodes, local, node * devices + local if nodes > 1 else local)
+    return Processes(devices, nodes, found.local_rank, found.rank, found.launcher)
+
+
+def _torchrun() -> _Launched | None:
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    world, each, local, rank = (int(os.environ[n]) for n in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_RANK", "RANK"))
+    return _Launched("torchrun", each, world // each, local, rank)
+
+
+def _slurm() -> _Launched | None:
+    """None also in a job of one task, or an interactive one, where the first process starts the others."""
+    values = os.environ
+    if int(values.get("SLURM_NTASKS", 1)) == 1 or values.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+        return None
+    if "SLURM_NTASKS_PER_NODE" not in values:
+        raise InputError("devices: expected srun --ntasks-per-node beside several tasks; start it with that.")
+    each, nodes = int(values["SLURM_NTASKS_PER_NODE"]), int(values.get("SLURM_NNODES", 1))
+    return _Launched("srun", each, nodes, int(values["SLURM_LOCALID"]), int(values["SLURM_PROCID"]))
 
 
 def device_of(name: str, wanted: Processes) -> str:
@@ -81,14 +117,12 @@ def device_of(name: str, wanted: Processes) -> str:
     import torch
 
     count = torch.cuda.device_count()
-    if wanted.count == 1 or name == "cpu" or (name == "auto" and not count):
+    if wanted.count == 1 or name == "cpu" or not count:
         return name
     if name not in ("auto", "cuda"):
         raise InputError(f"device: expected cpu or cuda for several processes, got '{name}'; each takes a GPU of its own.")
     if wanted.devices > count:
-        raise InputError(
-            f"devices: {wanted.devices} GPUs were asked for, this machine has {count}; use --devices {max(1, count)}."
-        )
+        raise InputError(f"devices: {wanted.devices} GPUs were asked for, this machine has {count}; use --devices {count}.")
     return f"cuda:{wanted.local_rank}"
 
 
@@ -106,7 +140,7 @@ def predict(
 
     Raises:
         InputError: this Python cannot start processes.
-        StoppedError: stopped by Ctrl-C.
+        StoppedError: stopped by Ctrl-C, or by the end of another process.
     """
     from torch import distributed
 
@@ -114,27 +148,20 @@ def predict(
     from mcrgen.tasks.generation import GenerationTask
 
     with quiet_libraries():
-        trainer = _trainer(wanted, device, written_behind(sink))
-
-        def prepared(strategy: Any) -> Any:
-            if launched := getattr(strategy.launcher, "procs", None):
-                threading.Thread(target=_watch, args=(launched,), daemon=True).start()
-            return prepare(_team(strategy))
-
-        try:
-            trainer.predict(GenerationTask(prepared), return_predictions=False)
-        except SystemExit as stop:
-            if isinstance(stop.__context__, KeyboardInterrupt):
-                raise StoppedError("stopped: what is finished is kept; the same command goes on.") from stop
-            raise
-        produced = finish(_team(trainer.strategy))
-        distributed.destroy_process_group()  # while all are there; at exit its threads would be cut off
-        return produced
+        trainer = _trainer(wanted, device, _mortal(written_behind(sink)))
+        starts = wanted.launcher is None and STARTER not in os.environ
+        with Siblings(wanted.devices, wanted.local_rank, starts=starts, tells=wanted.rank == 0):
+            task = GenerationTask(lambda strategy: prepare(_team(strategy)))
+            trainer.predict(task, return_predictions=False)
+            produced = finish(_team(trainer.strategy))
+            distributed.destroy_process_group()  # while all are there; at exit its threads would be cut off
+            return produced
 
 
-def _trainer(wanted: Processes, device: torch.device, sink: Any) -> Trainer:
+def _trainer(wanted: Processes, device: torch.device, sink: AbstractContextManager[BlockSink]) -> Trainer:
     from lightning_fabric.utilities.exceptions import MisconfigurationException
     from pytorch_lightning import Trainer
+    from pytorch_lightning.strategies import DDPStrategy
 
     from mcrgen.callbacks.block_output import BlockOutput
 
@@ -143,7 +170,9 @@ def _trainer(wanted: Processes, device: torch.device, sink: Any) -> Trainer:
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=wanted.devices,
             num_nodes=wanted.nodes,
-            strategy="ddp",
+            # a few numbers are exchanged, and waited for long, which would keep GPUs busy and make NCCL give up
+            strategy=DDPStrategy(process_group_backend="gloo", timeout=_PATIENCE),
+            plugins=[_environment(wanted.launcher)],
             use_distributed_sampler=False,
             callbacks=[BlockOutput(sink)],
             logger=False,
@@ -153,6 +182,23 @@ def _trainer(wanted: Processes, device: torch.device, sink: Any) -> Trainer:
         )
     except MisconfigurationException as error:  # a notebook
         raise InputError("devices: expected 1 in an interactive Python, which cannot start processes; use a script.") from error
+
+
+def _environment(launcher: str | None) -> ClusterEnvironment:
+    from lightning_fabric.plugins.environments import lightning, slurm, torchelastic
+
+    if launcher == "torchrun":
+        return torchelastic.TorchElasticEnvironment()
+    return slurm.SLURMEnvironment(auto_requeue=False) if launcher == "srun" else lightning.LightningEnvironment()
+
+
+@contextlib.contextmanager
+def _mortal(sink: AbstractContextManager[BlockSink]) -> Iterator[BlockSink]:
+    """A sink while which SIGTERM ends the process, which Lightning has waiting for the others, and then go on."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with sink as write:
+        yield write
 
 
 def _team(strategy: Strategy) -> Team:
@@ -170,22 +216,9 @@ def _team(strategy: Strategy) -> Team:
         return values
 
     def total(values: NDArray[np.int64]) -> NDArray[np.int64]:
-        summed = torch.from_numpy(values).to(strategy.root_device)
+        summed = torch.from_numpy(values.copy())
         distributed.all_reduce(summed)
-        found: NDArray[np.int64] = summed.cpu().numpy()
+        found: NDArray[np.int64] = summed.numpy()
         return found
 
     return Team(strategy.global_rank, size, gather, total)  # type: ignore[attr-defined]
-
-
-def _watch(launched: list[subprocess.Popen[bytes]]) -> None:
-    """End all processes with a sentence when one of them has died; without it the others would wait for it in silence."""
-    while True:
-        time.sleep(_WATCH_SECONDS)
-        for rank, process in enumerate(launched, start=1):
-            if process.poll() not in (None, 0):
-                which = f"process {rank + 1} of {len(launched) + 1} ended with code {process.returncode}"
-                print(f"mcrgen: {which}; what is finished is kept, the same command goes on.", file=sys.stderr)
-                for other in launched:
-                    other.kill()
-                os._exit(_DIED)

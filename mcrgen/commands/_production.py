@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -116,10 +117,11 @@ class Production:
         return mine, self._medium.labels(self._settled, store)
 
     def sink(self, block: Block, labels: NDArray[np.uint8]) -> None:
-        """Write the labels of a block."""
+        """Write the labels of a block, unless an interrupted run has them already and lacked its scores alone."""
         volume = self._writers[0]
-        volume.write(block.slices, labels)
-        share = volume.counts[self._medium.source.phase] / volume.counts.sum()
+        if (block.start, block.stop) not in volume.done:
+            volume.write(block.slices, labels)
+        share = volume.counts[self._medium.source.phase] / max(1, volume.counts.sum())
         self._progress.update(self._bar, advance=1, status=f"φ {share:.4f}")
 
     @property
@@ -137,14 +139,15 @@ class Production:
 
     def _begin(self) -> tuple[dict[str, Any], bool]:
         """What settles labels and blocks, the thresholds too where a run goes on; whether that has finished the scores."""
-        from mcrgen.io.volume_output import interrupted_run, run_to_go_on_with
+        from mcrgen.io.volume_output import interrupted_run, run_to_go_on_with, voxels_finished
 
         config, settings = self._config, self._settings()
         before = run_to_go_on_with(config.output, settings, overwrite=config.overwrite) or {}
         wanted = before.get("block_size") or config.block_size
         size = choose_block_size(self._medium.memory, self._extent.shape, wanted, self._loaded.device, self._processes)
         scores = scores_path(config.output)
-        stored = bool(before) and scores.exists() and interrupted_run(scores) is None
+        whole = bool(before) and voxels_finished(config.output) == prod(self._extent.shape)  # else they may be of a run before
+        stored = whole and scores.exists() and interrupted_run(scores) is None
         return settings | {"block_size": size} | {key: before[key] for key in ("settled",) if key in before}, stored
 
     def _settings(self) -> dict[str, Any]:
@@ -198,7 +201,7 @@ class Production:
         if len(missing) < len(blocks):
             console.print(f"going on: {len(blocks) - len(missing)} of {len(blocks)} blocks are finished")
         alone = len(mine) == len(missing)
-        name = "generating" if alone else f"generating (process 1 of {self._processes.count})"
+        name = "generating" if alone else f"generating (1 of {self._processes.count})"
         total = len(blocks) if alone else len(mine)
         self._progress = self._stack.enter_context(progress_bar())
         self._bar = self._progress.add_task(name, total=total, completed=total - len(mine), unit="block", status="")
@@ -257,5 +260,5 @@ def _led(team: Team, work: Callable[[], T]) -> T:
     if complaint is not None:
         if team.leads:
             raise InputError(complaint)
-        sys.exit(2)
+        sys.exit()  # the leading one has the exit code too
     return result  # type: ignore[return-value]

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mcrgen.commands._console import progress_bar
 from mcrgen.commands._extent import Extent
@@ -30,20 +30,52 @@ if TYPE_CHECKING:
 Settled = dict[str, Any]
 """What is settled before any block is made, as plain data; the same in every process, and kept by a run that goes on."""
 Store = Callable[["Block", "Tensor"], None]
+Inside = Callable[["Block"], "NDArray[np.bool_]"]
+"""Which voxels of a block count towards the phase fractions."""
+
+Array = TypeVar("Array", "NDArray[Any]", "Tensor")
 
 _KEPT_SHARE = 0.25
+_MEAN_EDGE = 128
 
 
 class Source(ABC):
     """Makes the labels of any block.
 
     Attributes:
-        phases: number of labels.
+        values: the labels that may occur, ascending.
         phase: the one of interest.
+        parts: number of regions.
     """
 
-    phases: int
+    values: tuple[int, ...]
     phase: int
+    parts: int = 1
+
+    def __init__(self, inside: Inside | None) -> None:
+        """Where voxels count towards the phase fractions; None for everywhere."""
+        self._inside = inside
+
+    @property
+    def phases(self) -> int:
+        """Number of labels, those between them included that do not occur."""
+        return 1 + self.values[-1]
+
+    def counted(self, block: Block, values: Array) -> Array:
+        """Of an array or a tensor ``(..., *block.shape)``, what counts towards the phase fractions, ``(..., N)``."""
+        if self._inside is None:
+            return values
+        import numpy as np
+        import torch
+
+        inside = self._inside(block)
+        return values[..., inside if isinstance(values, np.ndarray) else torch.from_numpy(inside).to(values.device)]
+
+    def voxels(self, block: Block) -> NDArray[np.int64]:
+        """How many such voxels of each region a block has."""
+        import numpy as np
+
+        return np.array([prod(block.shape) if self._inside is None else self._inside(block).sum()])
 
     @abstractmethod
     def settle(self, blocks: Sequence[Block], team: Team) -> Settled:
@@ -79,18 +111,20 @@ class OneGenerator(Source):
         loaded: LoadedGenerator,
         noise: Noise,
         extent: Extent,
-        *,
         phase_fraction: float | None,
         fraction_field: ScalarField | None,
+        *,
         exact: bool,
+        inside: Inside | None,
     ) -> None:
         """Nothing is computed yet.
 
         Raises:
             InputError: a fraction field for a generator of more than two phases.
         """
+        super().__init__(inside)
         self.phase = loaded.phase
-        self.phases = len(loaded.fractions(None))
+        self.values = tuple(range(len(loaded.fractions(None))))
         if fraction_field is not None and self.phases > 2:
             raise InputError(f"fraction_field: expected a generator of two phases, this one has {self.phases}; leave it out.")
         self._loaded = loaded
@@ -103,7 +137,7 @@ class OneGenerator(Source):
 
     def settle(self, blocks: Sequence[Block], team: Team) -> Settled:
         """Choose the bias: the calibrated one or, by a first pass over this very volume, the exact one."""
-        fractions = team.told(self._targets(blocks) if team.leads else ())
+        fractions = team.told(self._targets() if team.leads else ())
         if self._exact:
             bias = self._exact_bias(blocks, fractions, team)
         elif self._field is not None:
@@ -141,11 +175,25 @@ class OneGenerator(Source):
 
         return LocalFraction(self._network, fraction_offsets(self._loaded.calibration_scores()[0]), field)
 
-    def _targets(self, blocks: Sequence[Block]) -> tuple[float, ...]:
+    def _targets(self) -> tuple[float, ...]:
+        return self._loaded.fractions(self._wanted if self._field is None else self._mean(self._field))
+
+    def _mean(self, field: ScalarField) -> float:
+        """Of the voxels that count; added up in blocks of a size of its own, so that no digit depends on the other blocks."""
+        from mcrgen.generation.blocks import Block, grid
         from mcrgen.generation.fields import average
 
-        wanted = self._wanted if self._field is None else average(self._field, blocks)
-        return self._loaded.fractions(wanted)
+        blocks = list(grid(self._extent.shape, _MEAN_EDGE))
+        inside = self._inside
+        if inside is None:
+            return average(field, blocks)
+
+        def box(origin: Triple, shape: Triple) -> NDArray[np.float32]:
+            z, y, x = (start + length for start, length in zip(origin, shape, strict=True))
+            return inside(Block(origin, (z, y, x))).astype("float32")
+
+        share = average(box, blocks)
+        return average(lambda origin, shape: field(origin, shape) * box(origin, shape), blocks) / share if share else 0.0
 
     def _exact_bias(self, blocks: Sequence[Block], fractions: tuple[float, ...], team: Team) -> tuple[float, ...]:
         import psutil
@@ -155,12 +203,13 @@ class OneGenerator(Source):
         scores, mine = self._scores(), team.share(blocks)
         need = 4 * self._loaded.generator.network.head.out_channels * sum(prod(block.shape) for block in mine)
         if need < _KEPT_SHARE * psutil.virtual_memory().available / team.size:
-            scores = self._adjusted = KeptScores(scores)
+            fresh, kept, planned = scores, KeptScores(scores), set(mine)  # a filter asks for other, larger blocks
+            scores = self._adjusted = lambda block: kept(block) if block in planned else fresh(block)
         with progress_bar(transient=True) as progress:
             bar = progress.add_task("first pass", total=len(mine), unit="block", status="")
 
             def counted(block: Block) -> Tensor:
-                found = scores(block)
+                found = self.counted(block, scores(block))
                 progress.advance(bar)
                 return found
 
@@ -213,12 +262,14 @@ class ManyGenerators(Source):
         extent: Extent,
         *,
         transition: float,
+        inside: Inside | None,
     ) -> None:
         """Nothing is computed yet.
 
         Raises:
             InputError: the entries are not those of the map, or name more or fewer labels than a generator has phases.
         """
+        super().__init__(inside)
         check_map_values([spec for spec, _ in filled], regions.values)
         self._map = regions.indices
         self._filled = sorted(filled, key=lambda entry: entry[0].value)
@@ -229,8 +280,9 @@ class ManyGenerators(Source):
             (spec.labels or (0,)) if loaded is None else spec.phase_labels(len(loaded.fractions(None)))
             for spec, loaded in self._filled
         ]
-        self.phases = 1 + max(label for labels in self._output for label in labels)
-        self.phase = self.phases - 1
+        self.values = tuple(sorted({label for labels in self._output for label in labels}))
+        self.phase = self.values[-1]
+        self.parts = len(self._output)
 
     def settle(self, blocks: Sequence[Block], team: Team) -> Settled:
         """Choose each generator's bias and, for transitions, the unit of its scores."""
@@ -239,8 +291,6 @@ class ManyGenerators(Source):
 
     def labels(self, settled: Settled, store: Store | None = None) -> BlockLabels:
         """The labels of each voxel's region."""
-        import numpy as np
-
         from mcrgen.generation.regions import GeneratedRegion, UniformRegion, regions_labels
 
         regions: list[Region] = []
@@ -252,15 +302,24 @@ class ManyGenerators(Source):
             scores = block_scores(loaded, self._noise, self._extent.origin)
             regions.append(GeneratedRegion(scores, tuple(bias), loaded.phase, tuple(labels), scale))
 
-        def region_of(origin: Triple, shape: Triple) -> NDArray[np.uint8]:
-            return self._map(origin, shape).astype(np.uint8)
+        return regions_labels(regions, self._region_of, transition=self._transition)
 
-        return regions_labels(regions, region_of, transition=self._transition)
+    def voxels(self, block: Block) -> NDArray[np.int64]:
+        """How many voxels of each region count in a block."""
+        import numpy as np
+
+        return np.bincount(self.counted(block, self._region_of(block.start, block.shape)).ravel(), minlength=self.parts)
 
     def memory(self, shape: Triple) -> int:
         """Bytes of the largest network for a block, and of the weights of a transition."""
+        from mcrgen.generation.separable import box_taps
+
         generators = [loaded.generator for _, loaded in self._filled if loaded]
-        return max((generator.memory(shape) for generator in generators), default=0) + 16 * prod(shape)
+        around = prod(length + len(box_taps(self._transition)) - 1 for length in shape)
+        return max((generator.memory(shape) for generator in generators), default=0) + 16 * around
+
+    def _region_of(self, origin: Triple, shape: Triple) -> NDArray[np.uint8]:
+        return self._map(origin, shape).astype("uint8")
 
     def _threshold(self, loaded: LoadedGenerator) -> list[Any]:
         scale = float(loaded.calibration_scores().std()) if self._transition > 1 else 1.0

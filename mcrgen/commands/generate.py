@@ -13,6 +13,7 @@ import tyro
 
 from mcrgen.commands._console import console
 from mcrgen.commands._extent import Extent, parse_extent
+from mcrgen.commands._fields import field_file
 from mcrgen.commands._generators import load_generator
 from mcrgen.commands._hardware import Precision, blocks_at_once
 from mcrgen.commands._medium import check_options, open_medium
@@ -35,56 +36,70 @@ if TYPE_CHECKING:
 FRACTION_TOLERANCE = 0.2
 
 
+def _unset(metavar: str) -> Any:
+    """An option that its help, not a default, says what becomes of without."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
 @dataclass(kw_only=True)
 class GenerateConfig:
-    """Generate a volume from a checkpoint of `mcrgen train`, in blocks and in bounded memory.
+    """Generate a volume from a checkpoint of `mcrgen train`, block by block, in bounded memory.
 
-    A FIELD is a number, a ramp A:B:AXIS such as 0.2:0.5:z from the first to the last voxel, or the file of a 3D volume of
-    numbers (.npy, .tif, .zarr, .raw), stretched to the size.
+    - which part of it: --size or --box, --periodic, --seed
+    - how much of the phase of interest: --phase-fraction or --fraction-field, --exact
+    - a medium that varies in space: --mask, --mask-weights, --outside, --noise-mean, --noise-deviation
+    - several media in one volume: --regions, --region, --transition
+    - what becomes of the labels: --smoothing, --keep-scores, --pyramid, --overwrite
+    - on which machine: --block-size, --precision, --device, --devices, --nodes
+
+    - A FIELD is a number, a ramp A:B:AXIS such as 0.2:0.5:z from the first to the last voxel, or a file.
+    - Files of fields, masks and regions are 3D volumes (.npy, .tif, .zarr, .raw), stretched to the size or the box.
     """
 
     checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CKPT")]
     """The model.ckpt of a training run."""
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Volume to write: .tif (compressed, BigTIFF past 4 GiB), .zarr (version 3, sharded, OME-NGFF), .npy or .raw (uint8)."""
-    size: tuple[int, ...] | None = None
+    size: Annotated[tuple[int, ...] | None, _unset("N|D H W")] = None
     """Edge length in voxels, or depth height width; 128 if not given."""
-    box: str | None = None
-    """Instead of a size: a part z0:z1,y0:y1,x0:x1 of the seed's unlimited field, the same as cut from any larger volume."""
-    periodic: str = "none"
+    box: Annotated[str | None, _unset("z0:z1,y0:y1,x0:x1")] = None
+    """Instead of a size: a part of the seed's unlimited field, the same as cut from any larger volume."""
+    periodic: Annotated[str, tyro.conf.arg(metavar="AXES")] = "none"
     """Axes along which opposite faces fit together: none, all, or some such as x or zy."""
     seed: int = 0
     """Seed of the noise (0 or more); each seed is another volume of the same medium."""
-    phase_fraction: float | None = None
+    phase_fraction: Annotated[float | None, _unset("FLOAT")] = None
     """Fraction of the phase of interest, near the trained one: the threshold is recalibrated; the trained one if not given."""
     exact: bool = False
-    """Choose the threshold in a first pass over this very volume, so that it has the phase fraction within 1e-4."""
-    fraction_field: Annotated[str | None, tyro.conf.arg(metavar="FIELD")] = None
+    """Choose the threshold in a first pass: this very volume, inside its mask, then has the fraction within 1e-4."""
+    fraction_field: Annotated[str | None, _unset("FIELD")] = None
     """Local fraction of the phase of interest (a porosity field), for generators of two phases: the threshold follows it."""
-    mask: Path | None = None
-    """3D volume that the noise is multiplied by, stretched to the size: numbers from 0 to 1, or labels (see mask-weights)."""
-    mask_weights: tuple[float, ...] = ()
+    mask: Annotated[Path | None, _unset("FILE")] = None
+    """What the noise is multiplied by: floating-point numbers from 0 to 1, or labels (see --mask-weights)."""
+    mask_weights: Annotated[tuple[float, ...], _unset("FLOAT ...")] = ()
     """Factor of the noise for each label of the mask in ascending order; evenly spread from 0 to 1 if not given."""
-    outside: int | None = None
-    """Label of the voxels where the mask is 0; if not given, what the generator makes of no noise."""
-    noise_mean: Annotated[str | None, tyro.conf.arg(metavar="FIELD")] = None
-    """Mean of the noise, 0 if not given: shifts the medium towards one phase."""
-    noise_deviation: Annotated[str | None, tyro.conf.arg(metavar="FIELD")] = None
-    """Standard deviation of the noise, 1 if not given."""
-    regions: Path | None = None
-    """3D label volume, stretched to the size, with a generator of its own in each region (see region)."""
-    region: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VALUE=CKPT[:LABELS]|VALUE=LABEL")] = ()
-    """What fills each value of the regions: a checkpoint, and the labels of its phases in the volume, or one label; CKPT fills
-    those left out. For example: 1=fine.ckpt:0,2 2=3."""
+    outside: Annotated[int | None, _unset("LABEL")] = None
+    """Label of the voxels where the mask is 0; what the generator makes of no noise if not given.
+    The medium fades towards them over half the receptive field; --regions cuts it off sharply."""
+    noise_mean: Annotated[str | None, _unset("FIELD")] = None
+    """Mean of the noise, 0 if not given: a few tenths take the medium to one phase or the other."""
+    noise_deviation: Annotated[str | None, _unset("FIELD")] = None
+    """Standard deviation of the noise, 1 if not given: changes the phase fraction as well, unless --exact is given."""
+    regions: Annotated[Path | None, _unset("FILE")] = None
+    """Map of integers, with a generator or a label of its own in each region; CKPT in those that no --region names."""
+    region: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="VALUE=CKPT[:LABELS]|VALUE=LABEL")] = ()
+    """What fills the region of a value: a checkpoint, and labels of its phases other than 0, 1, ...; or one label.
+    For example --region 1=fine.ckpt:0,2 --region 2=3."""
     transition: float = 0.0
     """Width in voxels over which generators with the same labels blend at the regions' boundaries; 0 for a sharp cut."""
     smoothing: float = 0.0
-    """Standard deviation in voxels of a Gaussian filter of the labels that keeps the phase fractions; 0 for none."""
+    """Standard deviation in voxels of a Gaussian filter of the labels; 0 for none.
+    The phase fractions stay the same on average or, with --exact, in this very volume."""
     keep_scores: bool = False
-    """Keep the network's scores as float16 in OUT.scores.npy."""
+    """Keep the network's scores, before the threshold, as float16 in OUT.scores.npy."""
     pyramid: bool = False
     """Write coarser resolutions too (.zarr), for viewers."""
-    block_size: int | None = None
+    block_size: Annotated[int | None, _unset("INT")] = None
     """Largest edge length of a block, in voxels; sets the memory, not the result; 256, or what fits, if not given."""
     precision: Precision = Precision.auto
     """Arithmetic of the network; auto: bf16 where the device has it, else fp32."""
@@ -175,6 +190,8 @@ def _check(config: GenerateConfig, place: Processes) -> tuple[Extent, dict[str, 
     for name, path in inputs.items():
         if path.suffix.lower() != ".zarr":
             require_file(name.partition(" ")[0], path)
+        if path.resolve() in {config.output.resolve(), scores_path(config.output).resolve()}:
+            raise InputError(f"output: expected a file of its own, '{path}' is the {name}; choose another name.")
     if place.rank == 0:
         _check_output(config, extent)
     return extent, inputs
@@ -187,8 +204,9 @@ def _inputs(config: GenerateConfig) -> dict[str, Path]:
         named[f"region {spec.value}"] = spec.checkpoint
     for name in ("fraction_field", "noise_mean", "noise_deviation"):
         text = getattr(config, name)
-        if text is not None and Path(text).exists():
-            named[name] = Path(text)
+        path = None if text is None else field_file(text)
+        if path is not None and text.strip() and path.exists():
+            named[name] = path
     return {name: path for name, path in named.items() if path is not None}
 
 
@@ -229,10 +247,11 @@ def _warn_far(wanted: float, record: dict[str, Any]) -> None:
 
 
 def _tell(config: GenerateConfig, extent: Extent, produced: Produced, phase: int) -> None:
-    target = f" (target {produced.target[phase]:.4f})" if produced.target else ""
-    share = f"phase fraction {produced.fractions[phase]:.{5 if config.exact else 4}f}{target}"
-    if not produced.target:
-        share = "phase fractions " + ", ".join(f"{fraction:.4f}" for fraction in produced.fractions)
+    share = "phase fractions " + ", ".join(f"{fraction:.4f}" for fraction in produced.fractions)
+    if produced.target:
+        achieved, wanted = produced.fractions[phase], produced.target[phase]
+        whole = " of the whole volume" if config.mask else ""
+        share = f"phase fraction{whole} {achieved:.{5 if config.exact else 4}f} (target {wanted:.4f})"
     console.print(
         f"generated: {config.output}  {' x '.join(map(str, extent.shape))} voxels, {produced.bytes / 2**20:.1f} MiB, "
         f"{produced.seconds:.1f} s, {share}"

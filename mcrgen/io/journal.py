@@ -39,6 +39,11 @@ class Journal:
         if path.exists():
             self._read()
 
+    @property
+    def voxels(self) -> int:
+        """Voxels in the finished blocks that were found."""
+        return sum(sum(counts.values()) for counts in self.blocks.values())
+
     def create(self, run: Mapping[str, Any]) -> None:
         """Start a journal in place of the one that may be there."""
         self.run, self.blocks, self._end = dict(run), {}, 0

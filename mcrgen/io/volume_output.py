@@ -59,6 +59,11 @@ def interrupted_run(path: Path) -> dict[str, Any] | None:
         return Journal(beside(path, "journal")).run
 
 
+def voxels_finished(path: Path) -> int:
+    """Voxels of a volume in the blocks that an interrupted run has finished, not counting those of its other processes."""
+    return Journal(beside(path, "journal")).voxels
+
+
 def run_to_go_on_with(path: Path, settings: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
     """The description of an interrupted run with these settings, for what it has settled besides; None if there is none.
 

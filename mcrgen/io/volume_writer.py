@@ -210,8 +210,7 @@ class VolumeWriter(BlockWriter):
 
     def _is_published(self) -> bool:
         """Whether a run was stopped when it had but its journal left to remove."""
-        voxels = sum(sum(counts.values()) for counts in self._journal.blocks.values())
-        return voxels == prod(self.shape) and self.path.exists()
+        return self._journal.voxels == prod(self.shape) and self.path.exists()
 
     def _start_anew(self) -> None:
         require_volume_output(self.path, overwrite=self._overwrite or not self._described)

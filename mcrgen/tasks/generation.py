@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pytorch_lightning import LightningModule
-from torch.utils.data import DataLoader
 
 from mcrgen.generation.blocks import Block
 from mcrgen.generation.labels import BlockLabels
@@ -19,8 +18,7 @@ Prepare = Callable[[Any], tuple[Sequence[Block], BlockLabels]]
 class GenerationTask(LightningModule):
     """For ``Trainer.predict``: its batches are blocks, its predictions their labels.
 
-    The trainer must not distribute the batches by itself (``use_distributed_sampler=False``): which blocks a process has is
-    settled, when all of them are up, by ``prepare``.
+    Which blocks a process has is settled, when all of them are up, by ``prepare``; it may be none.
     """
 
     def __init__(self, prepare: Prepare) -> None:
@@ -38,9 +36,9 @@ class GenerationTask(LightningModule):
         """Agree with the other processes on who makes what."""
         self._blocks, self._labels = self._prepare(self.trainer.strategy)
 
-    def predict_dataloader(self) -> DataLoader[int]:
+    def predict_dataloader(self) -> Iterator[int]:
         """The numbers of this process's blocks."""
-        return DataLoader(range(len(self._blocks)), batch_size=None)  # type: ignore[arg-type]
+        return iter(range(len(self._blocks)))  # without a length, of which Lightning demands more than 0
 
     def predict_step(self, number: int) -> tuple[Block, NDArray[np.uint8]]:
         """Labels of one block."""

@@ -19,7 +19,7 @@ import zarr
 
 from mcrgen.errors import InputError
 from mcrgen.generation.blocks import Block, grid
-from mcrgen.io import volume_formats, volumes
+from mcrgen.io import volume_formats
 from mcrgen.io.images import read_raster
 from mcrgen.io.journal import Journal
 from mcrgen.io.staging import StagedVolume
