@@ -45,6 +45,10 @@ class Options:
     """Edge of the volumes of the command and memory parts."""
     large_size: int = 1024
     """Edge of the volumes of the large part."""
+    large_widths: tuple[int, ...] = (PAPER_WIDTH, QUICK_WIDTH)
+    """Channels of its networks."""
+    large_formats: tuple[str, ...] = (".tif", ".zarr")
+    """Its formats."""
 
 
 @dataclass(frozen=True)
@@ -207,15 +211,13 @@ def measure_exact() -> None:
     table(("256³", "with --exact", "residual (1e-4)"), rows)
 
 
-def measure_large(size: int) -> None:
-    """The largest volumes, in both compressed formats."""
-    for work in works():
-        if work.precision == "fp32" and len(works()) > 1:
-            continue
+def measure_large(options: Options) -> None:
+    """The largest volumes."""
+    for width in options.large_widths:
         with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
-            model = checkpoint(Path(name), work.width)
-            for suffix in (".tif", ".zarr"):
-                table((str(work), "peak memory", "whole command", "file"), [volume_row(model, Path(name) / f"v{suffix}", size)])
+            model = checkpoint(Path(name), width)
+            rows = [volume_row(model, Path(name) / f"v{suffix}", options.large_size) for suffix in options.large_formats]
+        table((f"{width} channels", "peak memory", "whole command", "file"), rows)
 
 
 def main() -> None:
@@ -226,7 +228,7 @@ def main() -> None:
         "memory": partial(measure_memory, options.size),
         "processes": measure_processes,
         "exact": measure_exact,
-        "large": partial(measure_large, options.large_size),
+        "large": partial(measure_large, options),
     }
     run_parts(options.parts, measures)
 

@@ -14,9 +14,10 @@ from mcrgen.commands._console import console
 from mcrgen.commands._extent import Extent
 from mcrgen.commands._fields import ANY, DEVIATIONS, FRACTIONS, Bounds, parse_field, parse_mask
 from mcrgen.commands._generators import LoadedGenerator, load_generator
+from mcrgen.commands._region_source import ManyGenerators, open_map
 from mcrgen.commands._regions import RegionSpec, parse_regions
 from mcrgen.commands._smoothing import EMPTY, TYPICAL_SHAPE, Smoothing
-from mcrgen.commands._sources import Inside, ManyGenerators, OneGenerator, Settled, Source, Store, open_map
+from mcrgen.commands._sources import Inside, OneGenerator, Settled, Source, Store
 from mcrgen.errors import InputError
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from mcrgen.commands._extent import Extent
 from mcrgen.commands._generators import LoadedGenerator, choose_block_size
 from mcrgen.commands._medium import Medium
 from mcrgen.commands._processes import Processes
+from mcrgen.commands._regions import parse_regions
 from mcrgen.errors import InputError
 
 if TYPE_CHECKING:
@@ -154,10 +155,12 @@ class Production:
         """What the user has chosen that settles the labels; block size and thresholds follow, an interrupted run's are kept."""
         from mcrgen.io.provenance import sha256
 
-        plain = configuration.to_plain(self._config)
-        chosen = {key: value for key, value in plain.items() if key not in (*_UNLABELLED, *self._inputs)}
+        chosen = {key: value for key, value in configuration.to_plain(self._config).items() if key not in _UNLABELLED}
         chosen |= {"shape": list(self._extent.shape), "precision": self._loaded.precision.value}
-        chosen |= {f"{name}_sha256": sha256(path) for name, path in self._inputs.items()}
+        hashes = {name: f"sha256:{sha256(path)}" for name, path in self._inputs.items()}  # wherever the files are
+        chosen |= {name: digest for name, digest in hashes.items() if name in chosen}
+        filled = parse_regions(self._config.region)
+        chosen["region"] = [[spec.value, hashes.get(f"region {spec.value}"), spec.labels] for spec in filled]
         return chosen | ({} if self._config.block_size is None else {"block_size": self._config.block_size})
 
     def _open(self, run: dict[str, Any], rank: int) -> None:
@@ -188,7 +191,13 @@ class Production:
             "voxel_size_um": self._loaded.record["voxel_size_um"],
             **{key: value for key, value in run.items() if key != "block_size"},
             "training": self._loaded.record["config"],
+            **self._regions(),
         }
+
+    def _regions(self) -> dict[str, Any]:
+        """What fills the regions, where there are some."""
+        contents = self._medium.source.contents
+        return {"contents": contents} if contents else {}
 
     def _store(self, block: Block, scores: Tensor) -> None:
         """Keep the scores of a block, unless an interrupted run has them already."""
@@ -234,6 +243,7 @@ class Production:
                 "period": list(extent.period),
                 "voxel_size_um": self._loaded.record["voxel_size_um"],
                 "phases": self._loaded.record["phases"],
+                **self._regions(),
                 "phase_fractions": list(achieved),
                 **residual,
                 "precision": self._loaded.precision.value,

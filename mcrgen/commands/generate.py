@@ -165,9 +165,9 @@ def _alone(production: Production, workers: int) -> Produced:
     try:
         blocks, labels = production.prepare(ALONE)
         generate_blocks(labels, blocks, production.sink, workers=workers)
+        return production.finish(ALONE)
     except KeyboardInterrupt as interrupt:
         raise StoppedError(f"stopped: {production.made}; the same command goes on.") from interrupt
-    return production.finish(ALONE)
 
 
 def _check(config: GenerateConfig, place: Processes) -> tuple[Extent, dict[str, Path]]:

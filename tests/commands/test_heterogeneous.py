@@ -396,7 +396,7 @@ def test_smoothing_with_labels_that_the_sample_lacks(generate: Generate, save: S
     labels, _ = generate(regions=save("regions", regions), region=("1=2",), smoothing=0.8)
     assert labels[0, 0, 0] == 2
     assert (labels == 2).sum() == pytest.approx(64, abs=12)
-    monkeypatch.setattr("mcrgen.commands._sources.ManyGenerators.voxels", lambda self, block: np.array([512, 512]))
+    monkeypatch.setattr("mcrgen.commands._region_source.ManyGenerators.voxels", lambda self, block: np.array([512, 512]))
     lacking, _ = generate(regions=save("regions", regions), region=("1=2",), smoothing=0.8)
     assert lacking[0, 0, 0] == 2
     assert (lacking == 2).sum() == pytest.approx(64, abs=24)
@@ -496,6 +496,24 @@ def test_a_volume_tells_where_it_came_from(generate: Generate, save: Save, tmp_p
         assert records[0]["inputs"][name]["sha256"] in json.dumps(inside[0])
     assert inside[0]["phases"] == records[0]["phases"]
     assert inside[0]["training"]["network"]["layers"] == 2
+
+
+def test_a_volume_tells_what_fills_its_regions(
+    generate: Generate, checkpoint: Path, of_pores: Path, map_file: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "moved.ckpt"
+    copy.write_bytes(of_pores.read_bytes())
+    entries = [("0=7", f"2={generator}:3,5") for generator in (of_pores, copy)]
+    options: list[dict[str, Any]] = [{"regions": map_file, "region": entry} for entry in entries]
+    records = [generate(output=tmp_path / f"{i}.zarr", **options[i])[1] for i in range(2)]
+    inside = [told(tmp_path / f"{i}.zarr") for i in range(2)]
+    assert inside[0] == inside[1]  # wherever a checkpoint is
+    contents = {entry["value"]: entry for entry in inside[0]["contents"]}
+    assert contents == {entry["value"]: entry for entry in records[0]["contents"]}
+    assert [contents[value]["labels"] for value in (0, 2, 5)] == [[7], [3, 5], [0, 1]]
+    assert contents[2]["phases"]["phase"] == 0
+    assert contents[2]["training"]["seed"] == 5
+    assert records[0]["inputs"]["region 2"]["sha256"] in json.dumps(inside[0])
 
 
 def test_a_run_with_another_mask_is_told_apart(
