@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mcrgen.commands._console import quiet_libraries
+from mcrgen.commands._console import console, quiet_libraries
 from mcrgen.commands._siblings import STARTER, Siblings, own_rank
 from mcrgen.errors import InputError, require_positive
 
@@ -150,9 +150,15 @@ def predict(
     with quiet_libraries():
         trainer = _trainer(wanted, device, _mortal(written_behind(sink)))
         starts = wanted.launcher is None and STARTER not in os.environ
+        waiting = console.status(f"starting {wanted.count} processes")
+
+        def prepared(strategy: Strategy) -> Any:
+            waiting.stop()
+            return prepare(_team(strategy))
+
         with Siblings(wanted.devices, wanted.local_rank, starts=starts, tells=wanted.rank == 0):
-            task = GenerationTask(lambda strategy: prepare(_team(strategy)))
-            trainer.predict(task, return_predictions=False)
+            with waiting:
+                trainer.predict(GenerationTask(prepared), return_predictions=False)
             produced = finish(_team(trainer.strategy))
             distributed.destroy_process_group()  # while all are there; at exit its threads would be cut off
             return produced

@@ -15,12 +15,16 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 import mcrgen
 from mcrgen import cli
-from mcrgen.commands._processes import Processes, device_of, processes
+from mcrgen.commands._console import quiet_libraries
+from mcrgen.commands._processes import Processes, _mortal, _trainer, device_of, processes
 from mcrgen.commands._siblings import STARTER
 from mcrgen.errors import InputError
+from mcrgen.generation.blocks import Block
+from mcrgen.tasks.generation import GenerationTask
 
 SIZE: dict[str, Any] = {"size": (40, 36, 44), "block_size": 12, "precision": "fp32", "device": "cpu"}
 GIVEN = ["--size", "40", "36", "44", "--block-size", "12", "--precision", "fp32", "--device", "cpu"]
@@ -50,7 +54,6 @@ happens = {
     "full": full,
     "slow": slow,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "term": lambda: os.kill(os.getpid(), signal.SIGTERM),
 }
 
 def failing(writer, *block):
@@ -134,35 +137,30 @@ def whole(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 VOLUMES: dict[str, tuple[list[str], dict[str, Any]]] = {
     "plain.npy": ([], {}),
     "exact.raw": (["--exact"], {"exact": True}),
-    "smooth.zarr": (["--smoothing", "1.5", "--pyramid"], {"smoothing": 1.5, "pyramid": True}),
-    "smooth_exact.tif": (["--exact", "--smoothing", "0.8"], {"exact": True, "smoothing": 0.8}),
+    "smooth.zarr": (["--exact", "--smoothing", "1", "--pyramid"], {"exact": True, "smoothing": 1.0, "pyramid": True}),
     "kept.tif": (["--exact", "--keep-scores"], {"exact": True, "keep_scores": True}),
     "few_blocks.npy": (["--box", "0:9,0:8,3:20"], {"size": None, "box": "0:9,0:8,3:20"}),
 }
 
 
-@pytest.mark.parametrize(("devices", "volumes"), [(2, list(VOLUMES)), (3, ["exact.raw", "kept.tif", "few_blocks.npy"])])
-def test_any_number_of_processes_makes_the_same_bytes(
-    checkpoint: Path, tmp_path: Path, devices: int, volumes: list[str]
-) -> None:
-    """Several volumes by the same processes, one after the other; the last has two blocks."""
+def test_three_processes_make_the_same_bytes_as_one(checkpoint: Path, tmp_path: Path) -> None:
+    """Several volumes by the same processes, one after the other; the last has fewer blocks than there are processes."""
     args: list[object] = []
-    for name in volumes:
-        options = VOLUMES[name][0]
+    for name, (options, _) in VOLUMES.items():
         given = [*GIVEN[4:], *options] if "--box" in options else [*GIVEN, *options]
-        args += ["then"] * bool(args) + ["generate", checkpoint, name, *given, "--devices", devices]
+        args += ["then"] * bool(args) + ["generate", checkpoint, name, *given, "--devices", 3]
     (tmp_path / "together").mkdir()
     code, out, err = drive("kill", -1, 1, *args, folder=tmp_path / "together")
     assert (code, err) == (0, "")
     (tmp_path / "alone").mkdir()
-    for name in volumes:
-        alone(checkpoint, tmp_path / "alone" / name, **VOLUMES[name][1])
+    for name, (_, changes) in VOLUMES.items():
+        alone(checkpoint, tmp_path / "alone" / name, **changes)
     assert names(tmp_path / "together") == names(tmp_path / "alone")
-    for name in (*volumes, "kept.tif.scores.npy"):
+    for name in (name for name in names(tmp_path / "alone") if not name.endswith(".json")):
         assert content(tmp_path / "together" / name) == content(tmp_path / "alone" / name), name
     lines = [line for line in out.splitlines() if not re.match(r"blocks of up to|generating|generated: ", line)]
     assert lines == []
-    assert out.count("generated: ") == len(volumes)
+    assert out.count("generated: ") == len(VOLUMES)
 
 
 def test_killed_processes_end_all_and_any_number_goes_on(checkpoint: Path, tmp_path: Path, whole: bytes) -> None:
@@ -215,11 +213,19 @@ def test_a_process_that_does_not_start(checkpoint: Path, tmp_path: Path) -> None
     assert names(tmp_path) == set()
 
 
-def test_sigterm_ends_the_leading_process_and_with_it_the_others(checkpoint: Path, tmp_path: Path) -> None:
-    code, _, err = drive("term", 0, 3, "generate", checkpoint, "v.npy", *GIVEN, "--devices", 2, folder=tmp_path)
-    assert code == -signal.SIGTERM
-    assert err == f"mcrgen: process 1 of 2 has ended; what is finished is kept, {GOES_ON}\n"
-    assert {"v.npy.partial", "v.npy.journal", "v.npy.journal.1"} <= names(tmp_path)
+def test_sigterm_ends_a_process_that_makes_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without help, Lightning waits for the other processes at SIGTERM, and then goes on."""
+    found: list[object] = []
+    wanted = Processes(1, 1, 0, 0)
+    sink = _mortal(contextlib.nullcontext(lambda block, labels: found.append(signal.getsignal(signal.SIGTERM))))
+    monkeypatch.setattr("pytorch_lightning.strategies.DDPStrategy", lambda **options: "auto")
+    before = signal.getsignal(signal.SIGTERM)
+    block = Block((0, 0, 0), (1, 1, 1))
+    with quiet_libraries():
+        trainer = _trainer(wanted, torch.device("cpu"), sink)
+        trainer.predict(GenerationTask(lambda strategy: ([block], lambda block: None)), return_predictions=False)
+    assert found == [signal.SIG_DFL]
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def torchrun(*args: object, folder: Path) -> tuple[int, str, str]:
