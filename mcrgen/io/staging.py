@@ -14,12 +14,15 @@ from mcrgen.io.journal import Triple, sync
 
 Slices = tuple[slice, slice, slice]
 
+_MAPPED_PLANES = 16
+
 
 class StagedVolume:
     """A volume in a file: a header, then the voxels, x fastest, one channel after the other where there are several.
 
     The file has its full length from the start, so that blocks come in any order and, where the file system can promise space,
-    none of them finds the disk full. It is mapped one block at a time: what stays resident is a block.
+    none of them finds the disk full. It is mapped a few planes at a time: the pages of a whole block's planes would be far more
+    than the block.
 
     Attributes:
         path: the file.
@@ -67,7 +70,10 @@ class StagedVolume:
     def write(self, where: Slices, values: NDArray[Any]) -> None:
         """Store one block, ``(D, H, W)`` or, of several channels, ``(C, D, H, W)``."""
         for channel, box in enumerate(values.reshape(self.channels, *values.shape[-3:])):
-            self._planes(channel, where[0], "r+")[:, where[1], where[2]] = box
+            for start in range(0, len(box), _MAPPED_PLANES):
+                part = box[start : start + _MAPPED_PLANES]
+                first = where[0].start + start
+                self._planes(channel, slice(first, first + len(part)), "r+")[:, where[1], where[2]] = part
 
     def read(self, where: Slices) -> NDArray[Any]:
         """A copy of one box of the first channel."""
