@@ -36,6 +36,9 @@ from mcrgen.commands._console import quiet_libraries
 from mcrgen.commands._hardware import has_bf16
 from mcrgen.data.examples import gaussian_level_cut
 from mcrgen.data.exemplar import Exemplar
+from mcrgen.data.symmetry import Symmetry
+from mcrgen.io.phases import Phases
+from mcrgen.losses.covariance_matching import CovarianceTargets
 from mcrgen.networks.swnn import SWNN
 from mcrgen.tasks.swnn import SWNNTask
 
@@ -122,12 +125,16 @@ class Clock(Callback):
 def our_step_seconds() -> float:
     """Shortest time of a step of the paper's network in a real training loop, data and logging included."""
     clock, size, patch = Clock(), 128, 7
-    medium = np.random.default_rng(0).integers(0, 2, (1, size, size)).astype(np.float32)
-    data = Exemplar(medium, patch_size=patch, count=(size - patch + 1) ** 2, symmetric=True, seed=0, phase_fraction=None)
+    medium = np.random.default_rng(0).integers(0, 2, (size, size)).astype(np.uint8)
+    data = Exemplar(
+        [[medium]] * 3, Phases((0, 1), 1), patch_size=patch, count=(size - patch + 1) ** 2, symmetry=Symmetry.square, seed=0,
+        target=None,
+    )  # fmt: skip
     task = SWNNTask(
         out_channels=1, channels=PAPER_WIDTH, layers=LAYERS, noise_channels=3, patch_size=patch, slab_size=size,
-        projections=64, exponent=1.0, covariance_weight=0.1, learning_rate=0.02, final_learning_rate=4e-4, max_steps=5, seed=0,
-        covariance=data.covariance(16),
+        loss_kind="patterns", projections=64, exponent=1.0, covariance_weight=0.1, learning_rate=0.02,
+        final_learning_rate=4e-4, max_steps=5, seed=0, normals=(0, 1, 2), phase_fraction_range=None,
+        covariance=[CovarianceTargets(maps[None]) for maps in data.covariance(16)],
     )  # fmt: skip
     trainer = Trainer(
         accelerator="cpu", precision="bf16-mixed" if has_bf16(torch.device("cpu")) else "32-true", max_steps=5, max_epochs=-1,

@@ -47,7 +47,6 @@ def test_round_trip(tmp_path: Path) -> None:
         ("network: 3", r"expected keys and values for network"),
         ("trainer: {precision: half}", r"trainer\.precision"),
         ("a: [", "not valid YAML"),
-        ("network: {layers: 2}", r"data\.image: a value is required"),
     ],
 )
 def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
@@ -55,6 +54,12 @@ def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
     file.write_text(text)
     with pytest.raises(InputError, match=message):
         config.load(mcrgen.TrainConfig, file)
+
+
+def test_a_missing_value_is_told(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("output: v.tif")
+    with pytest.raises(InputError, match=r"checkpoint: a value is required; give --checkpoint or set it in a file"):
+        config.load(mcrgen.GenerateConfig, tmp_path / "c.yaml")
 
 
 def test_a_file_without_a_suffix_is_a_file(tmp_path: Path) -> None:

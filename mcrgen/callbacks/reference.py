@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,23 +46,26 @@ class Reference:
     windows_s2: Tensor
 
     @classmethod
-    def measure(cls, phase: NDArray[np.bool_], *, size: int, max_lag: int) -> Reference:
-        """Measure an exemplar and its windows.
+    def measure(cls, media: Sequence[NDArray[np.bool_]], *, size: int, max_lag: int) -> Reference:
+        """Measure exemplars of one medium and their windows.
 
         The windows have the edge length of the samples, or half the exemplar's shortest edge if that is less: four of them then
         stand side by side, and their scatter can be told. Lags end below that edge, a hexagon's where it no longer fits.
 
         Args:
-            phase: ``(H, W)`` or ``(D, H, W)``, where the phase of interest is; the windows of a volume are cut from sections.
+            media: ``(H, W)`` or ``(D, H, W)`` each, where the phase of interest is; the windows of a volume are cut from
+                sections, and each medium counts by its voxels.
             size: edge length of the samples in voxels.
             max_lag: largest lag wanted, in voxels.
         """
-        edge = max(1, min(size, min(phase.shape) // 2))
+        edge = max(1, min(size, min(min(phase.shape) for phase in media) // 2))
         lag = min(max_lag, edge - 1)
-        windows = scaled(probabilities(torch.from_numpy(_windows(phase, edge)), edge, lag))
-        whole = scaled(pooled(probabilities(torch.from_numpy(phase[None]), edge, lag)))
+        cut = np.concatenate([_windows(phase, edge) for phase in media])
+        windows = scaled(probabilities(torch.from_numpy(cut), edge, lag))
+        whole = scaled(_together([probabilities(torch.from_numpy(phase[None]), edge, lag) for phase in media], media))
         low, high = ({name: torch.nanquantile(c, q, dim=0) for name, c in windows.items()} for q in _BAND)
-        return cls(float(phase.mean()), edge, lag, whole, low, high, windows["s2"])
+        fraction = sum(np.count_nonzero(phase) for phase in media) / sum(phase.size for phase in media)
+        return cls(fraction, edge, lag, whole, low, high, windows["s2"])
 
 
 def probabilities(phase: Tensor, edge: int, max_lag: int) -> dict[str, Tensor]:
@@ -89,6 +92,12 @@ def probabilities(phase: Tensor, edge: int, max_lag: int) -> dict[str, Tensor]:
 def pooled(curves: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Mean over media of one size."""
     return {name: curve.mean(dim=0) for name, curve in curves.items()}
+
+
+def _together(curves: Sequence[Mapping[str, Tensor]], media: Sequence[NDArray[np.bool_]]) -> dict[str, Tensor]:
+    """Mean curves of media of any sizes, each with the weight of its voxels."""
+    weights = torch.tensor([phase.size for phase in media]).double()
+    return {name: torch.tensordot(weights / weights.sum(), torch.cat([c[name] for c in curves]), 1) for name in curves[0]}
 
 
 def scaled(curves: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -61,7 +61,36 @@ SHARES = Bounds(0.0, 1.0)
 FRACTIONS = Bounds(0.0, 1.0, exclusive=True)
 
 
-def parse_field(name: str, text: str, shape: Triple, period: Period, files: ExitStack, *, bounds: Bounds) -> ScalarField:
+def with_axis(name: str, text: str | None, axis: str | None) -> str | None:
+    """A field whose ramp has its axis, which is given in it or apart.
+
+    Args:
+        name: the argument that was given.
+        text: the field; None if there is none.
+        axis: of a ramp ``A:B`` without one; None if it is not given apart.
+
+    Raises:
+        InputError: a ramp without an axis; an axis apart that is none, or beside anything else than such a ramp.
+    """
+    ends = (text or "").split(":")
+    bare = len(ends) == 2 and None not in [_number(end) for end in ends]
+    if axis is None and bare:
+        raise InputError(f"{name}: expected a ramp with its axis, as in {text}:z, or --gradient-axis beside it, got '{text}'.")
+    if axis is None:
+        return text
+    if axis not in tuple(_AXES):
+        raise InputError(f"gradient_axis: expected z, y or x, got '{axis}'.")
+    if not bare:
+        flag, got = f"--{name.replace('_', '-')}", "none" if text is None else f"'{text}'"
+        raise InputError(
+            f"gradient_axis: expected beside a ramp that names no axis, {flag} A:B, got {got}; leave the axis out."
+        )
+    return f"{text}:{axis}"
+
+
+def parse_field(
+    name: str, text: str, shape: Triple, period: Period, files: ExitStack, *, bounds: Bounds, stretched: bool = True
+) -> ScalarField:
     """A scalar field over a volume, in the coordinates of its first voxel.
 
     Args:
@@ -72,9 +101,11 @@ def parse_field(name: str, text: str, shape: Triple, period: Period, files: Exit
         period: along each axis its length, if it is periodic there, or None.
         files: keeps the file open for as long as the field is in use.
         bounds: what the values must lie within.
+        stretched: whether a file may have another shape.
 
     Raises:
-        InputError: none of the three, a value out of bounds, a ramp along a periodic axis, a file that is no volume of numbers.
+        InputError: none of the three, a value out of bounds, a ramp along a periodic axis, a file that is no volume of numbers
+            or has a shape that it must not have.
     """
     from mcrgen.generation.fields import constant
 
@@ -89,7 +120,12 @@ def parse_field(name: str, text: str, shape: Triple, period: Period, files: Exit
 
     if not text.strip() or (path.suffix.lower() not in STORED_SUFFIXES and not path.exists()):
         raise InputError(f"{name}: expected a number, a ramp A:B:AXIS such as 0.2:0.5:z, or a file, got '{text}'.")
-    return _from_file(_open_scalars(name, path, files, bounds), shape, period)
+    values = _open_scalars(name, path, files, bounds)
+    if values.shape != shape and not stretched:
+        raise InputError(
+            f"{name}: expected the volume's shape {shape}, '{path}' has {values.shape}; add --resample-field to stretch it."
+        )
+    return _from_file(values, shape, period)
 
 
 def field_file(text: str) -> Path | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mcrgen.commands._conditional import ConditionalGenerator
 from mcrgen.commands._console import console
 from mcrgen.commands._hardware import Precision, blocks_at_once, resolve_device, resolve_precision, torch_dtype
 from mcrgen.commands._processes import Processes
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from mcrgen.generation.blocks import Triple
     from mcrgen.generation.calibration import Calibration
     from mcrgen.generation.generator import Generator
+    from mcrgen.generation.noise import ScalarField
+    from mcrgen.networks.swnn import SWNN
 
 _BLOCK_SIZES = (256, 192, 128, 96, 64, 48, 32, 16)
 
@@ -33,11 +36,15 @@ class LoadedGenerator:
         generator: the inference network.
         record: what the checkpoint tells of it: phases, calibration, configuration, voxel size.
         precision: arithmetic of the network.
+        conditional: of a checkpoint of many phase fractions, what makes the generator of each; None of one of a single one.
+        fraction: which of them the network makes.
     """
 
     generator: Generator
     record: dict[str, Any]
     precision: Precision
+    conditional: ConditionalGenerator | None = None
+    fraction: float | None = None
 
     @property
     def device(self) -> torch.device:
@@ -49,6 +56,22 @@ class LoadedGenerator:
         """Label of the phase of interest."""
         phase: int = self.record["phases"]["phase"]
         return phase
+
+    def at(self, phase_fraction: float | None) -> LoadedGenerator:
+        """The generator of another phase fraction, if it is one of many and one is asked for; else itself.
+
+        Raises:
+            InputError: the phase fraction is out of range.
+        """
+        if self.conditional is None or phase_fraction is None or phase_fraction == self.fraction:
+            return self
+        return replace(self, generator=self.conditional.at(phase_fraction), fraction=phase_fraction)
+
+    def over(self, field: ScalarField) -> LoadedGenerator:
+        """The generator of many phase fractions, with the one that a field says at each voxel; 0 is its threshold."""
+        if self.conditional is None:
+            raise ValueError("a generator of a single phase fraction")
+        return replace(self, generator=self.conditional.over(field), fraction=None)
 
     def fractions(self, phase_fraction: float | None) -> tuple[float, ...]:
         """Phase fractions to aim at: those of the training, or rescaled to another one of the phase of interest."""
@@ -62,6 +85,9 @@ class LoadedGenerator:
         from mcrgen.generation.calibration import Calibration, calibrate
 
         stored, fractions = self.record["calibration"], self.fractions(phase_fraction)
+        if self.conditional is not None and self.fraction is not None and phase_fraction in (None, self.fraction):
+            bias = (-self.conditional.threshold(self.fraction),)
+            return Calibration(bias, fractions, fractions, self.precision.value, stored["voxels"])
         if phase_fraction is None and stored["precision"] == self.precision.value:
             return Calibration(
                 tuple(stored["bias"]), fractions, tuple(stored["achieved"]), stored["precision"], stored["voxels"]
@@ -92,15 +118,21 @@ def load_generator(checkpoint: Path, device: str, precision: Precision) -> Loade
     where = resolve_device(device)
     arithmetic = resolve_precision(precision, where)
 
+    from mcrgen.generation.generator import Generator
     from mcrgen.io.checkpoints import read_checkpoint
 
     content = read_checkpoint(checkpoint, "checkpoint")
-    return LoadedGenerator(_generator(content, where, arithmetic), content["mcrgen"], arithmetic)
+    network, record = _network(content).to(where), content["mcrgen"]
+    if "conditional" not in record:
+        folded = network.folded(torch_dtype(arithmetic))
+        return LoadedGenerator(Generator(folded, network.halo, network.noise_channels), record, arithmetic)
+    conditional = ConditionalGenerator(network, record, arithmetic)
+    fraction = record["calibration"]["fractions"][record["phases"]["phase"]]
+    return LoadedGenerator(conditional.at(fraction), record, arithmetic, conditional, fraction)
 
 
-def _generator(checkpoint: dict[str, Any], device: torch.device, precision: Precision) -> Generator:
-    """Rebuild the inference network from a checkpoint's plain data."""
-    from mcrgen.generation.generator import Generator
+def _network(checkpoint: dict[str, Any]) -> SWNN:
+    """Rebuild the network from a checkpoint's plain data."""
     from mcrgen.networks.swnn import SWNN
 
     record = checkpoint["mcrgen"]
@@ -112,12 +144,12 @@ def _generator(checkpoint: dict[str, Any], device: torch.device, precision: Prec
             "then use its model.ckpt."
         )
     settings = checkpoint["hyper_parameters"]
-    network = SWNN(**{name: settings[name] for name in ("out_channels", "channels", "layers", "noise_channels")})
+    sizes = {name: settings[name] for name in ("out_channels", "channels", "layers", "noise_channels")}
+    network = SWNN(**sizes, condition_range=settings.get("phase_fraction_range"))  # older checkpoints have none
     prefix = "network."
     state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     network.load_state_dict(state)
-    folded = network.eval().folded(torch_dtype(precision)).to(device)
-    return Generator(folded, network.halo, network.noise_channels)
+    return network.eval()
 
 
 def choose_block_size(

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from mcrgen.commands._console import console
 from mcrgen.commands._extent import Extent
-from mcrgen.commands._fields import ANY, DEVIATIONS, FRACTIONS, Bounds, parse_field, parse_mask
+from mcrgen.commands._fields import ANY, DEVIATIONS, FRACTIONS, Bounds, parse_field, parse_mask, with_axis
 from mcrgen.commands._generators import LoadedGenerator, load_generator
 from mcrgen.commands._region_source import ManyGenerators, open_map
 from mcrgen.commands._regions import RegionSpec, parse_regions
-from mcrgen.commands._smoothing import EMPTY, TYPICAL_SHAPE, Smoothing
-from mcrgen.commands._sources import Inside, OneGenerator, Settled, Source, Store
+from mcrgen.commands._smoothing import TYPICAL_SHAPE, Smoothing
+from mcrgen.commands._sources import EMPTY, Inside, OneGenerator, Settled, Source, Store
 from mcrgen.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from mcrgen.generation.noise import Noise, ScalarField
     from mcrgen.generation.team import Team
 
-_LARGEST_LABEL = 255
-_WIDEST = {"smoothing": 50.0, "transition": 500.0}  # voxels; beyond, the surroundings of a block outgrow any memory
 _SAME_SIZE = 0.01
 
 
@@ -45,6 +43,7 @@ class Medium:
         inside: where the mask is not 0; None without a mask.
         outside: label of the other voxels; None for what the source makes there.
         aimed: whether the source aims at phase fractions of this very medium, so that they can be compared with its own.
+        phase_fraction_field: the local fraction of the phase of interest that is aimed at; None for the same everywhere.
     """
 
     source: Source
@@ -52,6 +51,7 @@ class Medium:
     inside: Inside | None
     outside: int | None
     aimed: bool
+    phase_fraction_field: ScalarField | None
 
     def memory(self, shape: Triple) -> int:
         """Bytes that a block takes to make, about."""
@@ -124,11 +124,11 @@ def open_medium(config: GenerateConfig, loaded: LoadedGenerator, extent: Extent,
     noise = _noise(config, mask, extent, files)
     plain = noise.mask is noise.mean is noise.deviation is None
     source: Source
-    typical = None
+    typical = fractions = None
     if config.regions is not None:
         source = _of_regions(config, config.regions, loaded, noise, extent, files, inside)
     else:
-        fractions = _field("fraction_field", config.fraction_field, extent, files, FRACTIONS)
+        fractions = _fractions(config, loaded, extent, files)
         wanted, exact = config.phase_fraction, config.exact
         source = OneGenerator(loaded, noise, extent, wanted, fractions, exact=exact, inside=inside)
         if plain and fractions is None and not exact:
@@ -136,33 +136,26 @@ def open_medium(config: GenerateConfig, loaded: LoadedGenerator, extent: Extent,
     smoothing = None
     if config.smoothing and len(source.values) > 1:
         smoothing = Smoothing(config.smoothing, source, extent.shape, typical, sampled=not config.exact)
-    return Medium(source, smoothing, inside, config.outside, aimed=config.regions is None and (plain or config.exact))
+    aimed = config.regions is None and (plain or config.exact)
+    return Medium(source, smoothing, inside, config.outside, aimed, fractions)
 
 
-def check_options(config: GenerateConfig) -> None:
-    """Raise where options exclude or need each other, before any file is read.
+def phase_fraction_text(config: GenerateConfig) -> str | None:
+    """The phase fraction field as one text, its axis in it.
 
     Raises:
-        InputError: two that do.
+        InputError: the axis is missing, or out of place.
     """
-    if config.regions is not None:
-        alone = {"phase_fraction": config.phase_fraction, "fraction_field": config.fraction_field}
-        alone |= {"exact": config.exact or None, "keep_scores": config.keep_scores or None}
-        for name in (name for name, value in alone.items() if value is not None):
-            raise InputError(f"{name}: expected with one generator, not with one for each region; leave one of the two out.")
-    elif config.region or config.transition:
-        raise InputError("regions: expected a map beside --region and --transition, got none; add --regions MAP.")
-    if config.fraction_field is not None and config.phase_fraction is not None:
-        raise InputError("fraction_field: expected without a phase fraction, which it replaces; leave one of the two out.")
-    if config.smoothing and config.keep_scores:
-        raise InputError("keep_scores: expected without smoothing, whose labels are not those of the scores; leave one out.")
-    for name, widest in _WIDEST.items():
-        if not 0.0 <= getattr(config, name) <= widest:
-            raise InputError(f"{name}: expected from 0, for none, to {widest:g} voxels, got {getattr(config, name):g}.")
-    if config.mask is None and (config.mask_weights or config.outside is not None):
-        raise InputError("mask: expected a file beside --mask-weights and --outside, got none; add --mask FILE.")
-    if config.outside is not None and not 0 <= config.outside <= _LARGEST_LABEL:
-        raise InputError(f"outside: expected a label from 0 to {_LARGEST_LABEL}, got {config.outside}.")
+    return with_axis("phase_fraction_field", config.phase_fraction_field, config.gradient_axis)
+
+
+def _fractions(config: GenerateConfig, loaded: LoadedGenerator, extent: Extent, files: ExitStack) -> ScalarField | None:
+    text = phase_fraction_text(config)
+    if text is None:
+        return None
+    bounds = FRACTIONS if loaded.conditional is None else Bounds(*loaded.conditional.range)
+    shape, period, stretched = extent.shape, extent.period, config.resample_field
+    return parse_field("phase_fraction_field", text, shape, period, files, bounds=bounds, stretched=stretched)
 
 
 def _noise(config: GenerateConfig, mask: ScalarField | None, extent: Extent, files: ExitStack) -> Noise:

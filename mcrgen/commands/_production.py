@@ -12,13 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from mcrgen import config as configuration
+from mcrgen.commands._achieved import KEY, write_achieved
 from mcrgen.commands._console import console, progress_bar
 from mcrgen.commands._extent import Extent
+from mcrgen.commands._generate_record import Description, scores_path
 from mcrgen.commands._generators import LoadedGenerator, choose_block_size
 from mcrgen.commands._medium import Medium
 from mcrgen.commands._processes import Processes
-from mcrgen.commands._regions import parse_regions
 from mcrgen.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_UNLABELLED = ("output", "block_size", "device", "devices", "nodes", "overwrite")  # options that leave the labels as they are
-
 
 @dataclass(frozen=True)
 class Produced:
@@ -46,12 +44,15 @@ class Produced:
         target: the fractions aimed at; empty where each region has its own.
         seconds: time spent.
         bytes: size on disk.
+        achieved: how far the volume is from its phase fraction field, see :func:`~mcrgen.commands._achieved.write_achieved`;
+            empty without one.
     """
 
     fractions: tuple[float, ...]
     target: tuple[float, ...]
     seconds: float
     bytes: int
+    achieved: Mapping[str, Any]
 
 
 class Production:
@@ -84,7 +85,7 @@ class Production:
         self._loaded = loaded
         self._extent = extent
         self._medium = medium
-        self._inputs = inputs
+        self._description = Description(config, loaded, extent, medium, inputs)
         self._processes = processes
         self._stack = ExitStack()
         self._writers: list[BlockWriter] = []
@@ -142,7 +143,7 @@ class Production:
         """What settles labels and blocks, the thresholds too where a run goes on; whether that has finished the scores."""
         from mcrgen.io.volume_output import interrupted_run, run_to_go_on_with, voxels_finished
 
-        config, settings = self._config, self._settings()
+        config, settings = self._config, self._description.settings()
         before = run_to_go_on_with(config.output, settings, overwrite=config.overwrite) or {}
         wanted = before.get("block_size") or config.block_size
         size = choose_block_size(self._medium.memory, self._extent.shape, wanted, self._loaded.device, self._processes)
@@ -150,18 +151,6 @@ class Production:
         whole = bool(before) and voxels_finished(config.output) == prod(self._extent.shape)  # else they may be of a run before
         stored = whole and scores.exists() and interrupted_run(scores) is None
         return settings | {"block_size": size} | {key: before[key] for key in ("settled",) if key in before}, stored
-
-    def _settings(self) -> dict[str, Any]:
-        """What the user has chosen that settles the labels; block size and thresholds follow, an interrupted run's are kept."""
-        from mcrgen.io.provenance import sha256
-
-        chosen = {key: value for key, value in configuration.to_plain(self._config).items() if key not in _UNLABELLED}
-        chosen |= {"shape": list(self._extent.shape), "precision": self._loaded.precision.value}
-        hashes = {name: f"sha256:{sha256(path)}" for name, path in self._inputs.items()}  # wherever the files are
-        chosen |= {name: digest for name, digest in hashes.items() if name in chosen}
-        filled = parse_regions(self._config.region)
-        chosen["region"] = [[spec.value, hashes.get(f"region {spec.value}"), spec.labels] for spec in filled]
-        return chosen | ({} if self._config.block_size is None else {"block_size": self._config.block_size})
 
     def _open(self, run: dict[str, Any], rank: int) -> None:
         """Open the volume and, where they are kept, the scores: as the one who finishes them, or to join in."""
@@ -178,26 +167,10 @@ class Production:
             if rank:
                 writer = join_volume(*where, run=run, rank=rank, **how)
             else:
-                writer = open_volume(*where, run=run, overwrite=config.overwrite, metadata=self._metadata(run), **how)
+                writer = open_volume(
+                    *where, run=run, overwrite=config.overwrite, metadata=self._description.metadata(run), **how
+                )
             self._writers.append(self._stack.enter_context(writer))
-
-    def _metadata(self, run: dict[str, Any]) -> dict[str, Any]:
-        """What the volume tells of itself: the same however it was made, so no times and no processes."""
-        from mcrgen import __version__
-
-        return {
-            "software": f"mcrgen {__version__}",
-            "phases": self._loaded.record["phases"],
-            "voxel_size_um": self._loaded.record["voxel_size_um"],
-            **{key: value for key, value in run.items() if key != "block_size"},
-            "training": self._loaded.record["config"],
-            **self._regions(),
-        }
-
-    def _regions(self) -> dict[str, Any]:
-        """What fills the regions, where there are some."""
-        contents = self._medium.source.contents
-        return {"contents": contents} if contents else {}
 
     def _store(self, block: Block, scores: Tensor) -> None:
         """Keep the scores of a block, unless an interrupted run has them already."""
@@ -221,41 +194,26 @@ class Production:
         volume = self._writers[0]
         volume.complete()
         phases = max(self._medium.source.phases, 1 + (self._config.outside or 0))
-        achieved = tuple((volume.counts[:phases] / volume.counts.sum()).tolist())
-        self._record(achieved, time.perf_counter() - self._start)  # before the volume has its name, never without it
+        fractions = tuple((volume.counts[:phases] / volume.counts.sum()).tolist())
+        achieved = self._compare_field()  # like the record before the volume has its name, never without it
+        more = {KEY: achieved} if achieved else {}
+        self._description.write_record(fractions, self._settled, time.perf_counter() - self._start, more)
         self._stack.close()
         seconds = time.perf_counter() - self._start
-        return Produced(achieved, tuple(self._settled["fractions"]), seconds, stored_bytes(self._config.output))
+        return Produced(fractions, tuple(self._settled["fractions"]), seconds, stored_bytes(self._config.output), achieved)
 
-    def _record(self, achieved: tuple[float, ...], seconds: float) -> None:
-        """Provenance beside the volume."""
-        from mcrgen.io.provenance import provenance, sidecar, write_json
-
-        config, extent, fractions = self._config, self._extent, self._settled["fractions"]
-        residual = {"residual": max(abs(a - b) for a, b in zip(achieved, fractions, strict=False))} if fractions else {}
-        write_json(
-            sidecar(config.output),
-            provenance("generate", configuration.to_plain(config), dict(self._inputs))
-            | {
-                "shape": list(extent.shape),
-                "dtype": "uint8",
-                "origin": list(extent.origin),
-                "period": list(extent.period),
-                "voxel_size_um": self._loaded.record["voxel_size_um"],
-                "phases": self._loaded.record["phases"],
-                **self._regions(),
-                "phase_fractions": list(achieved),
-                **residual,
-                "precision": self._loaded.precision.value,
-                "calibration": self._settled,
-                "seconds": round(seconds, 3),
-            },
+    def _compare_field(self) -> dict[str, Any]:
+        """Write what has become of the phase fraction field; empty without one."""
+        requested, shape = self._medium.phase_fraction_field, self._extent.shape
+        if requested is None:
+            return {}
+        bar = self._progress.add_task("phase fraction field", total=shape[0], unit="plane", status="")
+        edge = self._loaded.record["voxel_size_um"]
+        written = write_achieved(
+            self._config.output, self._medium, requested, shape, edge, lambda planes: self._progress.advance(bar, planes)
         )
-
-
-def scores_path(output: Path) -> Path:
-    """The file beside a volume that its scores are kept in."""
-    return output.with_name(f"{output.name}.scores.npy")
+        self._progress.remove_task(bar)
+        return written
 
 
 def _led(team: Team, work: Callable[[], T]) -> T:

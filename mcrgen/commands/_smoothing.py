@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mcrgen.commands._sources import Settled, Source, Store
+from mcrgen.commands._sources import EMPTY, Settled, Source, Store
 from mcrgen.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 TYPICAL_SHAPE = 64, 128, 128
 """(D, H, W) of what the thresholds of a homogeneous medium are chosen on."""
-
-EMPTY = "mask: expected some voxels of the volume where it is not 0, got none; make what it leaves open larger."
 
 _SAMPLE_EDGE, _SAMPLE_VOXELS, _SAMPLE_SEED = 64, 1 << 22, 0
 

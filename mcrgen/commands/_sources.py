@@ -30,6 +30,8 @@ Inside = Callable[["Block"], "NDArray[np.bool_]"]
 
 Array = TypeVar("Array", "NDArray[Any]", "Tensor")
 
+EMPTY = "mask: expected some voxels of the volume where it is not 0, got none; make what it leaves open larger."
+
 _KEPT_SHARE = 0.25
 _MEAN_EDGE = 128
 
@@ -112,7 +114,7 @@ class OneGenerator(Source):
         noise: Noise,
         extent: Extent,
         phase_fraction: float | None,
-        fraction_field: ScalarField | None,
+        phase_fraction_field: ScalarField | None,
         *,
         exact: bool,
         inside: Inside | None,
@@ -122,22 +124,34 @@ class OneGenerator(Source):
         Raises:
             InputError: a fraction field for a generator of more than two phases.
         """
+        from mcrgen.generation.fields import moved
+
         super().__init__(inside)
         self.phase = loaded.phase
         self.values = tuple(range(len(loaded.fractions(None))))
-        if fraction_field is not None and self.phases > 2:
-            raise InputError(f"fraction_field: expected a generator of two phases, this one has {self.phases}; leave it out.")
+        if phase_fraction_field is not None and self.phases > 2:
+            raise InputError(
+                f"phase_fraction_field: expected a generator of two phases, this one has {self.phases}; leave it out."
+            )
         self._loaded = loaded
         self._extent = extent
         self._wanted = phase_fraction
-        self._field = fraction_field
+        self._field = phase_fraction_field
         self._exact = exact
+        if phase_fraction_field is not None and loaded.conditional is not None:
+            loaded = loaded.over(moved(phase_fraction_field, extent.origin))
         self._network = block_scores(loaded, noise, extent.origin)
         self._adjusted: BlockScores | None = None
 
     def settle(self, blocks: Sequence[Block], team: Team) -> Settled:
-        """Choose the bias: the calibrated one or, by a first pass over this very volume, the exact one."""
+        """Choose the bias: the calibrated one or, by a first pass over this very volume, the exact one.
+
+        Raises:
+            InputError: no voxel to follow a phase fraction field in is inside the mask.
+        """
         fractions = team.told(self._targets() if team.leads else ())
+        if not fractions:
+            raise InputError(EMPTY)
         if self._exact:
             bias = self._exact_bias(blocks, fractions, team)
         elif self._field is not None:
@@ -165,9 +179,10 @@ class OneGenerator(Source):
         return self._loaded.generator.memory(shape)
 
     def _scores(self) -> BlockScores:
-        """Of the network, shifted to the local phase fraction where that is a field; 0 or the bias is the threshold."""
+        """Of the network, shifted to the local phase fraction where it does not follow that; 0 or the bias is the threshold."""
         if self._adjusted is None:
-            self._adjusted = self._network if self._field is None else self._shifted(self._field)
+            field = None if self._loaded.conditional else self._field
+            self._adjusted = self._network if field is None else self._shifted(field)
         return self._adjusted
 
     def _shifted(self, field: ScalarField) -> BlockScores:
@@ -176,10 +191,14 @@ class OneGenerator(Source):
         return LocalFraction(self._network, fraction_offsets(self._loaded.calibration_scores()[0]), field)
 
     def _targets(self) -> tuple[float, ...]:
-        return self._loaded.fractions(self._wanted if self._field is None else self._mean(self._field))
+        """Phase fractions; empty if they are those of no voxel."""
+        if self._field is None:
+            return self._loaded.fractions(self._wanted)
+        mean = self._mean(self._field)
+        return () if mean is None else self._loaded.fractions(mean)
 
-    def _mean(self, field: ScalarField) -> float:
-        """Of the voxels that count; added up in blocks of a size of its own, so that no digit depends on the other blocks."""
+    def _mean(self, field: ScalarField) -> float | None:
+        """Of the voxels that count, if any do; in blocks of a size of its own, so that no digit depends on the other blocks."""
         from mcrgen.generation.blocks import Block, grid
         from mcrgen.generation.fields import average
 
@@ -193,7 +212,7 @@ class OneGenerator(Source):
             return inside(Block(origin, (z, y, x))).astype("float32")
 
         share = average(box, blocks)
-        return average(lambda origin, shape: field(origin, shape) * box(origin, shape), blocks) / share if share else 0.0
+        return average(lambda origin, shape: field(origin, shape) * box(origin, shape), blocks) / share if share else None
 
     def _exact_bias(self, blocks: Sequence[Block], fractions: tuple[float, ...], team: Team) -> tuple[float, ...]:
         import psutil

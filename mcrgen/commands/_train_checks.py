@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from mcrgen import config as configuration
 from mcrgen.commands._console import console
-from mcrgen.commands._train_config import LAST, MonitorConfig, TrainConfig
+from mcrgen.commands._learning import files_record
+from mcrgen.commands._train_config import LAST, DataConfig, LossKind, MonitorConfig, TrainConfig
 from mcrgen.errors import (
     InputError,
     near_name,
@@ -19,9 +20,10 @@ from mcrgen.errors import (
 )
 
 if TYPE_CHECKING:
-    from mcrgen.io.images import Medium
+    from mcrgen.commands._exemplars import Exemplars
 
 _SMALLEST_SAMPLE = 8
+_SUM_TOLERANCE = 1e-6
 _FREE_ON_RESUME = (
     "resume", "overwrite", "output", "data.image", "data.phase_names", "logging.", "calibration.", "trainer.device",
     "trainer.checkpoint_every", "trainer.preview_every", "trainer.log_every", "monitor.every",
@@ -39,7 +41,7 @@ def check_numbers(config: TrainConfig) -> None:
                  "optimizer.learning_rate", "optimizer.final_learning_rate", "trainer.max_steps", "trainer.checkpoint_every",
                  "trainer.preview_every", "trainer.log_every", "calibration.batchnorm_blocks",
                  "calibration.batchnorm_block_size", "calibration.threshold_blocks",
-                 "calibration.threshold_block_size", "monitor.max_lag"):  # fmt: skip
+                 "calibration.threshold_block_size", "calibration.fractions", "monitor.max_lag"):  # fmt: skip
         section, key = name.split(".")
         require_positive(name, getattr(getattr(config, section), key))
     if config.network.layers < 0:
@@ -55,8 +57,15 @@ def check_numbers(config: TrainConfig) -> None:
     _check_monitor(config.monitor)
     if config.data.voxel_size_um is not None:
         require_positive("data.voxel_size_um", config.data.voxel_size_um)
-    if config.data.phase_fraction is not None:
-        require_fraction("data.phase_fraction", config.data.phase_fraction)
+    _check_fractions(config.data)
+    if config.loss.kind != LossKind.gram and config.loss.vgg_weights is not None:
+        raise InputError(
+            f"loss.vgg_weights: expected with the loss of the kind gram only, got {config.loss.kind}; leave it out."
+        )
+    if config.data.phase_fraction_range is not None and config.loss.kind != LossKind.patterns:
+        raise InputError(
+            f"loss.kind: expected patterns for a range of phase fractions, which chooses among them, got {config.loss.kind}."
+        )
 
 
 def _check_monitor(monitor: MonitorConfig) -> None:
@@ -75,33 +84,66 @@ def _check_monitor(monitor: MonitorConfig) -> None:
         )
 
 
-def check_exemplar(config: TrainConfig, medium: Medium) -> None:
-    """Raise on an image the settings do not fit.
+def check_exemplars(config: TrainConfig, exemplars: Exemplars) -> None:
+    """Raise on images that the settings do not fit.
 
     Raises:
-        InputError: a volume, an image smaller than slab or patch, a target fraction for more than two phases, or other than one
-            name per phase.
+        InputError: images smaller than slab or patch, target fractions for another number of phases, or other than one name
+            per phase.
     """
     from mcrgen.io.phases import check_phase_names
 
-    shape = medium.labels.shape
-    if len(shape) != 2:
-        raise InputError(f"data.image: expected one 2D section, got a volume of {shape}; save one section as an image.")
     needed = config.trainer.slab_size
-    if min(shape) < needed:
+    for (name, path), labels in zip(exemplars.files, exemplars.media, strict=True):
+        if min(labels.shape) < needed:
+            what = "image" if labels.ndim == 2 else "volume"
+            raise InputError(
+                f"{name}: expected at least {needed} pixels along each edge for slabs of that size, '{path}' has "
+                f"{' x '.join(map(str, labels.shape))}; use a larger {what} or a smaller --trainer.slab-size."
+            )
+    phases, data = exemplars.phases, config.data
+    check_phase_names(data.phase_names, phases, "data.phase_names")
+    for name in ("phase_fraction", "phase_fraction_range"):
+        if getattr(data, name) is not None and phases.count > 2:
+            raise InputError(
+                f"data.{name}: expected images of two phases, '{exemplars.files[0][1]}' has {phases.count}; "
+                "use --data.phase-fractions."
+            )
+    if data.phase_fractions and len(data.phase_fractions) != phases.count:
         raise InputError(
-            f"data.image: expected at least {needed} x {needed} pixels for slabs of that size, "
-            f"got {shape[0]} x {shape[1]}; use a larger image or a smaller --trainer.slab-size."
-        )
-    check_phase_names(config.data.phase_names, medium.phases, "data.phase_names")
-    if config.data.phase_fraction is not None and medium.phases.count > 2:
-        raise InputError(
-            f"data.phase_fraction: expected an image of two phases, '{config.data.image}' has {medium.phases.count}; "
-            "leave it out."
+            f"data.phase_fractions: expected one for each of the {phases.count} phases (values "
+            f"{', '.join(map(str, phases.values))}), got {len(data.phase_fractions)}."
         )
 
 
-def find_resume_point(config: TrainConfig, folder: Path) -> Path | None:
+def _check_fractions(data: DataConfig) -> None:
+    """Raise on target fractions that are wrong whatever the images.
+
+    Raises:
+        InputError: out of range, or given in more than one way.
+    """
+    given = [
+        name for name in ("phase_fraction", "phase_fraction_range", "phase_fractions") if getattr(data, name) not in (None, ())
+    ]
+    if len(given) > 1:
+        raise InputError(f"data.{given[1]}: expected without data.{given[0]}; give one of the two.")
+    if data.phase_fraction is not None:
+        require_fraction("data.phase_fraction", data.phase_fraction)
+    for fraction in data.phase_fractions:
+        require_fraction("data.phase_fractions", fraction)
+    if data.phase_fractions and abs(sum(data.phase_fractions) - 1.0) > _SUM_TOLERANCE:
+        raise InputError(
+            f"data.phase_fractions: expected fractions that sum to one, got a sum of {sum(data.phase_fractions):g}."
+        )
+    if data.phase_fraction_range is not None:
+        low, high = data.phase_fraction_range
+        if not 0.0 < low < high < 1.0:
+            raise InputError(
+                f"data.phase_fraction_range: expected a lower and a higher fraction between 0 and 1, got {low:g} {high:g}."
+            )
+
+
+def find_resume_point(config: TrainConfig, folder: Path, exemplars: Exemplars) -> Path | None:
     """The checkpoint to resume from, or None for a new run in a folder that may be written to.
 
     Raises:
@@ -117,7 +159,6 @@ def find_resume_point(config: TrainConfig, folder: Path) -> Path | None:
         console.print(f"nothing to resume in {folder}: starting anew")
         return None
     from mcrgen.io.checkpoints import read_checkpoint
-    from mcrgen.io.provenance import sha256
 
     record = read_checkpoint(last, "resume")["mcrgen"]
     changed = [key for key in configuration.differences(config, record["config"]) if not key.startswith(_FREE_ON_RESUME)]
@@ -126,9 +167,11 @@ def find_resume_point(config: TrainConfig, folder: Path) -> Path | None:
             f"resume: {', '.join(changed)} differ from the run in '{folder}'; give the same options "
             f"(`--config {folder / 'config.yaml'}`) or another --output."
         )
-    if sha256(config.data.image) != record["exemplar"]["sha256"]:
-        raise InputError(
-            f"resume: '{config.data.image}' is not the image that the run in '{folder}' began with; give that one "
-            "or another --output."
-        )
+    before = {(known["option"], known["sha256"]) for known in record["exemplars"]}
+    for known in files_record(exemplars):
+        if (known["option"], known["sha256"]) not in before:
+            raise InputError(
+                f"resume: '{known['path']}' is not the image that the run in '{folder}' began with; give that one "
+                "or another --output."
+            )
     return last

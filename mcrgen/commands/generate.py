@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from mcrgen.commands._achieved import tell_achieved
 from mcrgen.commands._console import console
-from mcrgen.commands._extent import Extent, parse_extent
-from mcrgen.commands._fields import field_file
+from mcrgen.commands._extent import Extent
+from mcrgen.commands._generate_checks import check
 from mcrgen.commands._generators import load_generator
 from mcrgen.commands._hardware import Precision, blocks_at_once
-from mcrgen.commands._medium import check_options, open_medium
-from mcrgen.commands._processes import Processes, device_of, predict, processes
-from mcrgen.commands._production import Produced, Production, scores_path
-from mcrgen.commands._regions import parse_regions
-from mcrgen.errors import (
-    InputError,
-    StoppedError,
-    require_file,
-    require_fraction,
-    require_output_file,
-    require_positive,
-    require_seed,
-)
+from mcrgen.commands._medium import open_medium
+from mcrgen.commands._processes import device_of, predict, processes
+from mcrgen.commands._production import Produced, Production
+from mcrgen.errors import StoppedError
 
 if TYPE_CHECKING:
     from mcrgen.generation.blocks import Triple
@@ -46,14 +36,16 @@ class GenerateConfig:
     """Generate a volume from a checkpoint of `mcrgen train`, block by block, in bounded memory.
 
     - which part of it: --size or --box, --periodic, --seed
-    - how much of the phase of interest: --phase-fraction or --fraction-field, --exact
+    - how much of the phase of interest: --phase-fraction, --exact
+    - or how much where: --phase-fraction-field, --gradient-axis, --resample-field
     - a medium that varies in space: --mask, --mask-weights, --outside, --noise-mean, --noise-deviation
     - several media in one volume: --regions, --region, --transition
     - what becomes of the labels: --smoothing, --keep-scores, --pyramid, --overwrite
     - on which machine: --block-size, --precision, --device, --devices, --nodes
 
     - A FIELD is a number, a ramp A:B:AXIS such as 0.2:0.5:z from the first to the last voxel, or a file.
-    - Files of fields, masks and regions are 3D volumes (.npy, .tif, .zarr, .raw), stretched to the size or the box.
+    - Files of fields, masks and regions are 3D volumes (.npy, .tif, .zarr, .raw), stretched to the size or the box; a phase
+      fraction field only with --resample-field.
     """
 
     checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CKPT")]
@@ -69,11 +61,17 @@ class GenerateConfig:
     seed: int = 0
     """Seed of the noise (0 or more); each seed is another volume of the same medium."""
     phase_fraction: Annotated[float | None, _unset("FLOAT")] = None
-    """Fraction of the phase of interest, near the trained one: the threshold is recalibrated; the trained one if not given."""
+    """Fraction of the phase of interest; the trained one if not given. Checkpoints trained for a range make any within it,
+    of others the threshold is recalibrated, for fractions near the trained one."""
     exact: bool = False
     """Choose the threshold in a first pass: this very volume, inside its mask, then has the fraction within 1e-4."""
-    fraction_field: Annotated[str | None, _unset("FIELD")] = None
-    """Local fraction of the phase of interest (a porosity field), for generators of two phases: the threshold follows it."""
+    phase_fraction_field: Annotated[str | None, _unset("FIELD")] = None
+    """Local fraction of the phase of interest (a porosity field), for generators of two phases: the threshold follows it.
+    What is achieved is written beside the volume: OUT.phase_fraction.tif (local means), .csv and .png (profiles)."""
+    gradient_axis: Annotated[str | None, _unset("z|y|x")] = None
+    """Axis of a phase fraction field that is a ramp without one: 0.1:0.3 along z is 0.1:0.3:z."""
+    resample_field: bool = False
+    """Stretch a file with a phase fraction field to the volume, instead of expecting one of its shape."""
     mask: Annotated[Path | None, _unset("FILE")] = None
     """What the noise is multiplied by: floating-point numbers from 0 to 1, or labels (see --mask-weights)."""
     mask_weights: Annotated[tuple[float, ...], _unset("FLOAT ...")] = ()
@@ -143,9 +141,9 @@ def run(config: GenerateConfig) -> GenerateResult:
     """
     place = processes(config.devices, config.nodes)
     console.quiet = place.rank > 0
-    extent, inputs = _check(config, place)
-    loaded = load_generator(config.checkpoint, device_of(config.device, place), config.precision)
-    if config.phase_fraction is not None:
+    extent, inputs = check(config, place)
+    loaded = load_generator(config.checkpoint, device_of(config.device, place), config.precision).at(config.phase_fraction)
+    if config.phase_fraction is not None and loaded.conditional is None:
         _warn_far(config.phase_fraction, loaded.record)
     with ExitStack() as files:
         medium = open_medium(config, loaded, extent, files)
@@ -170,72 +168,6 @@ def _alone(production: Production, workers: int) -> Produced:
         raise StoppedError(f"stopped: {production.made}; the same command goes on.") from interrupt
 
 
-def _check(config: GenerateConfig, place: Processes) -> tuple[Extent, dict[str, Path]]:
-    """What can be said against the options before anything is loaded; else the extent and the files that are read."""
-    from mcrgen.io.volume_formats import require_addressable, require_pyramid
-    from mcrgen.io.volume_output import require_volume_suffix
-
-    extent = parse_extent(config.size, config.box, config.periodic)
-    if config.block_size is not None:
-        require_positive("block_size", config.block_size)
-    require_seed(config.seed)
-    if config.phase_fraction is not None:
-        require_fraction("phase_fraction", config.phase_fraction)
-    check_options(config)
-    require_volume_suffix(config.output)
-    require_addressable(config.output, extent.shape)
-    if config.pyramid:
-        require_pyramid(config.output)
-    inputs = _inputs(config)
-    for name, path in inputs.items():
-        if path.suffix.lower() != ".zarr":
-            require_file(name.partition(" ")[0], path)
-        if path.resolve() in {config.output.resolve(), scores_path(config.output).resolve()}:
-            raise InputError(f"output: expected a file of its own, '{path}' is the {name}; choose another name.")
-    if place.rank == 0:
-        _check_output(config, extent)
-    return extent, inputs
-
-
-def _inputs(config: GenerateConfig) -> dict[str, Path]:
-    """The files that the labels depend on."""
-    named = {"checkpoint": config.checkpoint, "mask": config.mask, "regions": config.regions}
-    for spec in parse_regions(config.region):
-        named[f"region {spec.value}"] = spec.checkpoint
-    for name in ("fraction_field", "noise_mean", "noise_deviation"):
-        text = getattr(config, name)
-        path = None if text is None else field_file(text)
-        if path is not None and text.strip() and path.exists():
-            named[name] = path
-    return {name: path for name, path in named.items() if path is not None}
-
-
-def _check_output(config: GenerateConfig, extent: Extent) -> None:
-    from mcrgen.io.provenance import sidecar
-    from mcrgen.io.volume_output import interrupted_run, require_volume_output
-
-    if interrupted_run(config.output) is not None:
-        return
-    require_volume_output(config.output, overwrite=config.overwrite)
-    require_output_file("output", sidecar(config.output), overwrite=config.overwrite)
-    if config.keep_scores:
-        require_output_file("output", scores_path(config.output), overwrite=config.overwrite)
-    _check_space(config, extent)
-
-
-def _check_space(config: GenerateConfig, extent: Extent) -> None:
-    folder = next(p for p in (config.output.absolute().parent, *config.output.absolute().parents) if p.exists())
-    free = shutil.disk_usage(folder).free
-    voxel = 1 + 2 * config.keep_scores
-    if voxel * prod(extent.shape) > free:
-        need, left = (f"{amount / 2**30:.2f} GiB" for amount in (voxel * prod(extent.shape), free))
-        size, fitting = " x ".join(map(str, extent.shape)), int((free / voxel) ** (1 / 3)) // 8 * 8
-        raise InputError(
-            f"size: {size} voxels take {need} while they are written, {left} are free in '{folder}'; "
-            f"choose another place or --size {fitting}."
-        )
-
-
 def _warn_far(wanted: float, record: dict[str, Any]) -> None:
     trained = record["calibration"]["fractions"][record["phases"]["phase"]]
     if abs(wanted / trained - 1.0) > FRACTION_TOLERANCE:
@@ -256,3 +188,5 @@ def _tell(config: GenerateConfig, extent: Extent, produced: Produced, phase: int
         f"generated: {config.output}  {' x '.join(map(str, extent.shape))} voxels, {produced.bytes / 2**20:.1f} MiB, "
         f"{produced.seconds:.1f} s, {share}"
     )
+    if produced.achieved:
+        tell_achieved(config.output, produced.achieved)

@@ -19,19 +19,28 @@ def gravel() -> NDArray[np.uint8]:
 
 
 def gaussian_level_cut(
-    shape: tuple[int, ...], fractions: tuple[float, ...], correlation: float, seed: int
+    shape: tuple[int, ...], fractions: tuple[float, ...], correlation: float | tuple[float, ...], seed: int
 ) -> NDArray[np.uint8]:
     """Phases cut from a periodic Gaussian random field at the levels that give exactly these fractions.
+
+    Two phases of fraction 1/2 have the two-point correlation S2(r) = 1/4 + arcsin(exp(-r^2 / (4 s^2))) / (2 pi) at the lag r
+    along an axis whose kernel has the standard deviation s (Torquato, Random Heterogeneous Materials, 2002, ch. 8).
 
     Args:
         shape: 2D or 3D size in voxels.
         fractions: phase fractions from the lowest level up; they sum to one.
-        correlation: standard deviation in voxels of the Gaussian kernel that white noise is smoothed with.
+        correlation: standard deviation in voxels of the Gaussian kernel that white noise is smoothed with; one for each axis
+            makes the medium anisotropic.
         seed: seed of the noise.
 
     Returns:
         Labels 0..n-1 of the given shape.
+
+    Raises:
+        InputError: there is neither one correlation nor one for each axis.
     """
+    if isinstance(correlation, tuple) and len(correlation) != len(shape):
+        raise InputError(f"correlation: expected one number or {len(shape)} for the shape {shape}, got {correlation}.")
     from scipy.ndimage import gaussian_filter
 
     white = np.random.default_rng(seed).standard_normal(shape)
@@ -68,7 +77,7 @@ def overlapping_spheres(
     Raises:
         InputError: the shape is neither 2D nor 3D, the radius not positive, or the fraction not between 0 and 1.
     """
-    _require_dimensions(shape)
+    require_dimensions(shape)
     require_positive("radius", radius)
     require_fraction("fraction", fraction)
     size = np.array(shape)
@@ -86,60 +95,12 @@ def overlapping_spheres(
     return labels
 
 
-def checkerboard(shape: tuple[int, ...], edge: int) -> NDArray[np.uint8]:
-    """Squares (2D) or cubes (3D) of alternating phase.
-
-    Along an axis the periodic two-point correlation of either phase is S2(r) = |1 - (r mod 2a) / a| / 2 with a the edge, if
-    every axis of the shape is a multiple of 2a.
-
-    Args:
-        shape: 2D or 3D size in voxels.
-        edge: edge a of a square or cube in voxels.
-
-    Returns:
-        Labels 0 and 1 of the given shape, 0 at the origin.
+def require_dimensions(shape: tuple[int, ...]) -> None:
+    """Raise unless the shape is that of a slice or a volume.
 
     Raises:
-        InputError: the shape is neither 2D nor 3D, or the edge is not positive.
+        InputError: the shape is neither 2D nor 3D, or has an empty axis.
     """
-    _require_dimensions(shape)
-    require_positive("edge", edge)
-    cells = sum(index // edge for index in np.indices(shape, sparse=True))
-    return np.asarray(cells % 2, np.uint8)
-
-
-def stripes(shape: tuple[int, ...], period: int, width: int, axis: int) -> NDArray[np.uint8]:
-    """Stripes (2D) or layers (3D) of phase 1 normal to one axis.
-
-    If the axis is a multiple of the period p long, the fraction of phase 1 is w / p and its periodic two-point correlation
-    along the axis is S2(r) = (max(0, w - d) + max(0, w - p + d)) / p with d = r mod p and w the width; along the other axes it
-    is w / p at every lag.
-
-    Args:
-        shape: 2D or 3D size in voxels.
-        period: distance p from one stripe to the next in voxels.
-        width: width w of a stripe in voxels, below the period.
-        axis: axis that the stripes are normal to.
-
-    Returns:
-        Labels 0 and 1 of the given shape; a stripe begins at the origin.
-
-    Raises:
-        InputError: the shape is neither 2D nor 3D or has no such axis, or the width is not between 0 and the period.
-    """
-    _require_dimensions(shape)
-    if not 0 <= axis < len(shape):
-        raise InputError(f"axis: expected 0 to {len(shape) - 1} for the shape {shape}, got {axis}.")
-    if not 0 < width < period:
-        raise InputError(f"width: expected 1 to {period - 1} voxels, less than the period, got {width}.")
-    across = np.arange(shape[axis]) % period < width
-    labels = np.zeros(shape, np.uint8)
-    np.moveaxis(labels, axis, -1)[...] = across
-    return labels
-
-
-def _require_dimensions(shape: tuple[int, ...]) -> None:
-    """Raise unless the shape is that of a slice or a volume."""
     if len(shape) not in (2, 3) or min(shape) < 1:
         raise InputError(f"shape: expected two or three positive sizes, got {shape}.")
 

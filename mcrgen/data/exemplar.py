@@ -1,8 +1,10 @@
-"""One segmented image as training data: batches of its local patterns."""
+"""Segmented images as training data: batches of their local patterns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -11,101 +13,196 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from mcrgen.data.control import control_patterns
-from mcrgen.descriptors.patterns import local_patterns
-from mcrgen.descriptors.two_point import autocovariance_map, symmetrise
+from mcrgen.data.control import Choice, FractionRange, PhaseFractions, SortedPatterns, Target, reachable_range
+from mcrgen.data.covariances import image_covariance, window_covariance
+from mcrgen.data.sections import Windows
+from mcrgen.data.symmetry import ELEMENTS, Symmetry, average, turn
+from mcrgen.data.tilting import tilted_weights
+from mcrgen.io.phases import Phases, indicators
 
-NORMALS = 3
+_SAMPLE = 20_000
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
-class PatternBatches(IterableDataset[Tensor]):
-    """Endless batches of patterns.
+class Batch(NamedTuple):
+    """What a network learns from in one step.
 
-    Batch ``step`` is a function of ``(seed, step)`` alone: a resumed run goes on with the very patterns it would have seen.
+    Attributes:
+        patterns: ``(S, count, C * T * T)`` float32 in {-1, 1}: for each of S section normals an independent draw.
+        fraction: scalar float32, the target fraction of the phase of interest.
     """
 
-    def __init__(self, patterns: Tensor, *, count: int, symmetric: bool, seed: int, start: int) -> None:
-        """Keep ``patterns`` ``(N, C, T, T)``; each batch holds ``count`` of them for each of the three section normals."""
-        self.patterns = patterns
-        self.count = count
-        self.symmetric = symmetric
-        self.seed = seed
-        self.start = start
-
-    def __iter__(self) -> Iterator[Tensor]:
-        step = self.start
-        while True:
-            yield torch.stack([self._draw(step, normal) for normal in range(NORMALS)])
-            step += 1
-
-    def _draw(self, step: int, normal: int) -> Tensor:
-        rng = np.random.default_rng([self.seed, step, normal])
-        chosen = self.patterns[torch.from_numpy(rng.integers(len(self.patterns), size=self.count))]
-        if self.symmetric:
-            chosen = torch.cat([_turn(part, i) for i, part in enumerate(chosen.chunk(8))])
-        return chosen.flatten(1)
+    patterns: Tensor
+    fraction: Tensor
 
 
-def _turn(patterns: Tensor, element: int) -> Tensor:
-    """Apply one of the eight rotations and reflections of the square."""
-    turned = torch.rot90(patterns, element % 4, (-2, -1))
-    return turned.flip(-1) if element >= 4 else turned
+@dataclass(frozen=True)
+class _Source:
+    """Windows of one list of images, and the choice among them for a target."""
+
+    windows: Windows
+    choose: Callable[[float], Choice]
 
 
 class Exemplar(LightningDataModule):
-    """Patterns of one 2D image, resampled to a target phase fraction where one is asked for.
-
-    A batch is ``(3, count, C * T * T)`` float32 in {-1, 1}: for each section normal (z, y, x) an independent draw.
-    """
+    """Patterns of images, resampled to target phase fractions where they are asked for."""
 
     def __init__(
         self,
-        indicator: NDArray[np.float32],
+        sections: Sequence[Sequence[NDArray[np.uint8]]],
+        phases: Phases,
         *,
         patch_size: int,
         count: int,
-        symmetric: bool,
+        symmetry: Symmetry | Sequence[Symmetry],
         seed: int,
-        phase_fraction: float | None,
+        target: Target,
     ) -> None:
-        """Cut the image into patterns and choose among them.
+        """Number the windows of the images and prepare the choice among them.
 
         Args:
-            indicator: ``(C, H, W)`` phase indicator channels in [0, 1].
+            sections: for each section normal that is trained its label images ``(H, W)``, which may differ in size. Normals
+                that share one list object share all that is made of it.
+            phases: what the labels mean.
             patch_size: edge length T of a pattern in pixels.
             count: patterns per batch and normal.
-            symmetric: show each pattern in one of its eight rotations and reflections, drawn anew at each batch: right
-                for isotropic media and a lower-variance target; off for media with a direction.
+            symmetry: show each pattern turned by an element of this group, each element equally often: right for media that
+                have the symmetry, and a lower-variance target. One for all normals or one for each.
             seed: seed of the draws.
-            phase_fraction: target mean of the patterns (two phases only), or None for the image's own.
+            target: phase fractions to learn.
 
         Raises:
-            InputError: the target phase fraction is out of reach.
+            InputError: an image is smaller than a pattern, or the targets are out of reach.
         """
         super().__init__()
-        self.image = indicator
-        image = torch.from_numpy(indicator)
-        patterns = local_patterns(image[None], patch_size)
-        patterns = patterns.reshape(len(patterns), len(image), patch_size, patch_size)
-        if phase_fraction is not None:
-            fractions = patterns.mean(dim=(1, 2, 3)).numpy()
-            patterns = patterns[torch.from_numpy(control_patterns(fractions, phase_fraction))]
-        self.patterns = 2.0 * patterns - 1.0
+        self.phases = phases
         self.count = count
-        self.symmetric = symmetric
+        self.symmetry = [symmetry] * len(sections) if isinstance(symmetry, Symmetry) else list(symmetry)
         self.seed = seed
+        self.target = target
+        windows = _once(lambda images: Windows(images, patch_size), sections)
+        self._sources = _sources(windows, phases, target, seed)
+        self._own = float(np.mean(_once(lambda w: _fraction(w.images, phases.phase), windows)))
+
+    def fraction(self, step: int) -> float:
+        """Target fraction of the phase of interest at a step; the mean over the normals of the images' own without control."""
+        if isinstance(self.target, FractionRange):
+            return self.target.at(step, self.seed)
+        return self._own if self.target is None else self.target.values[self.phases.phase]
+
+    def batch(self, step: int) -> Batch:
+        """Batch of a step: a function of the seed and the step alone."""
+        fraction = self.fraction(step)
+        size = self._sources[0].windows.size
+        patterns = torch.empty(len(self._sources), self.count, self.phases.channels, size, size)
+        for normal, into in enumerate(patterns):
+            labels = self._labels(step, normal, fraction)
+            into.copy_(torch.from_numpy(indicators(labels.numpy(), self.phases)).transpose(0, 1))
+        return Batch(patterns.mul_(2.0).sub_(1.0).flatten(2), torch.tensor(fraction))
+
+    def _labels(self, step: int, normal: int, fraction: float) -> Tensor:
+        """Labels ``(count, T, T)`` of one normal's patterns, as they are turned."""
+        rng = np.random.default_rng([self.seed, step, normal])
+        source, elements = self._sources[normal], ELEMENTS[self.symmetry[normal]]
+        drawn = torch.from_numpy(source.windows.gather(source.choose(fraction).draw(rng, self.count)))
+        parts = drawn.tensor_split(len(elements))
+        return torch.cat([turn(part, element) for part, element in zip(parts, elements, strict=True)])
 
     def covariance(self, max_lag: int) -> Tensor:
-        """Autocovariance ``(C, 2 max_lag + 1, 2 max_lag + 1)`` of the image.
+        """Autocovariance ``(S, C, 2 max_lag + 1, 2 max_lag + 1)`` of each normal's images, averaged over its symmetry group.
 
-        It is averaged over rotations and reflections if symmetric, and is the target of generated slices as long as the phase
-        fraction is the image's own.
+        It is the target of generated slices as long as the phase fractions are the images' own.
+
+        Raises:
+            InputError: ``max_lag`` is not below the shortest edge of the images.
         """
-        measured = autocovariance_map(torch.from_numpy(self.image)[None], max_lag)
-        return symmetrise(measured) if self.symmetric else measured
+        measured = _once(lambda source: image_covariance(source.windows.images, self.phases, max_lag), self._sources)
+        return torch.stack([average(m, s) for m, s in zip(measured, self.symmetry, strict=True)])
 
-    def train_dataloader(self) -> DataLoader[Tensor]:
+    def pattern_covariance(self, fractions: Sequence[float] | None) -> Tensor:
+        """Autocovariance within the patterns learnt from, averaged over each normal's symmetry group.
+
+        All windows with their probabilities are taken where they are at most 20 000, otherwise as many draws.
+
+        Args:
+            fractions: K targets within the range of targets, or None for the one target there is.
+
+        Returns:
+            ``(K, S, C, 2 T - 1, 2 T - 1)`` float32, K = 1 for None.
+        """
+        targets = [self.fraction(0)] if fractions is None else fractions
+        return torch.stack([self._pattern_covariance(target) for target in targets]).float()
+
+    def _pattern_covariance(self, fraction: float) -> Tensor:
+        def measure(source: _Source) -> Tensor:
+            choice = source.choose(fraction)
+            indices, weights = choice.indices, choice.weights
+            if len(indices) > _SAMPLE:
+                indices = choice.draw(np.random.default_rng(self.seed), _SAMPLE)
+                weights = np.full(_SAMPLE, 1.0 / _SAMPLE)
+            return window_covariance(source.windows.gather(indices), weights, self.phases)
+
+        measured = _once(measure, self._sources)
+        return torch.stack([average(m, s) for m, s in zip(measured, self.symmetry, strict=True)])
+
+    def train_dataloader(self) -> DataLoader[Batch]:
         """Batches from the trainer's current step on."""
         start = self.trainer.global_step if self.trainer else 0
-        batches = PatternBatches(self.patterns, count=self.count, symmetric=self.symmetric, seed=self.seed, start=start)
-        return DataLoader(batches, batch_size=None)
+        return DataLoader(PatternBatches(self, start), batch_size=None)
+
+
+class PatternBatches(IterableDataset[Batch]):
+    """Endless batches from one step on: a resumed run goes on with the very patterns it would have seen."""
+
+    def __init__(self, exemplar: Exemplar, start: int) -> None:
+        """Keep the exemplar and the first step."""
+        self.exemplar = exemplar
+        self.start = start
+
+    def __iter__(self) -> Iterator[Batch]:
+        step = self.start
+        while True:
+            yield self.exemplar.batch(step)
+            step += 1
+
+
+def _once(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Value of the function for each item, worked out once for items that are one object."""
+    values: dict[int, R] = {}
+    for item in items:
+        if id(item) not in values:
+            values[id(item)] = function(item)
+    return [values[id(item)] for item in items]
+
+
+def _fraction(images: Sequence[NDArray[np.uint8]], phase: int) -> float:
+    """Fraction of a phase in all pixels of the images."""
+    return sum(np.count_nonzero(image == phase) for image in images) / sum(image.size for image in images)
+
+
+def _sources(windows: Sequence[Windows], phases: Phases, target: Target, seed: int) -> list[_Source]:
+    """How to choose among each normal's windows for a target.
+
+    Raises:
+        InputError: targets out of reach of a normal's windows.
+    """
+    if isinstance(target, FractionRange):
+        fractions = _once(lambda w: w.fractions(phases.count)[:, phases.phase], windows)
+        lows, highs = zip(*_once(reachable_range, fractions), strict=True)
+        target.require_within((max(lows), min(highs)))
+        cuts = _once(lambda f: SortedPatterns(f, seed).choice, fractions)
+        pairs = {id(w): _Source(w, choose) for w, choose in zip(windows, cuts, strict=True)}
+        return [pairs[id(w)] for w in windows]
+    return _once(lambda w: _fixed_source(w, phases, target), windows)
+
+
+def _fixed_source(windows: Windows, phases: Phases, target: PhaseFractions | None) -> _Source:
+    """All windows, with equal probabilities or with those that give one target for each phase."""
+    cumulative = None
+    if target is not None:
+        cumulative = np.cumsum(tilted_weights(windows.fractions(phases.count), target.values))
+        cumulative /= cumulative[-1]
+    choice = Choice(np.arange(len(windows)), cumulative)
+    return _Source(windows, lambda _: choice)

@@ -47,7 +47,9 @@ def _cubes(count: int, size: int, halo: int) -> list[tuple[Triple, Triple]]:
 
 
 @torch.no_grad()
-def reestimate_batchnorm(network: nn.Module, halo: int, noise_channels: int, blocks: int, block_size: int) -> None:
+def reestimate_batchnorm(
+    network: nn.Module, halo: int, noise_channels: int, blocks: int, block_size: int, condition: float | None = None
+) -> None:
     """Replace the running statistics of every batch normalisation by those of full volumes, in place.
 
     The averages kept in training belong to thin slabs and to weights that have moved on since; they are the largest error of
@@ -60,6 +62,7 @@ def reestimate_batchnorm(network: nn.Module, halo: int, noise_channels: int, blo
         noise_channels: channels of its input.
         blocks: number of independent cubes.
         block_size: edge length of their output in voxels.
+        condition: the number that a conditional network is asked for.
     """
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm3d)]
     if not norms:
@@ -73,7 +76,8 @@ def reestimate_batchnorm(network: nn.Module, halo: int, noise_channels: int, blo
     network.train()
     noise, edge = Noise(CALIBRATION_SEED), block_size + 2 * halo
     cubes = [noise_tensor(noise, (i * edge - halo, -halo, -halo), (edge,) * 3, noise_channels, like) for i in range(blocks)]
-    network(torch.cat(cubes).contiguous(memory_format=torch.channels_last_3d))
+    batch = torch.cat(cubes).contiguous(memory_format=torch.channels_last_3d)
+    network(batch) if condition is None else network(batch, condition=condition)
     network.train(was_training)
     for m, momentum in zip(norms, momenta, strict=True):
         m.momentum = momentum

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from mcrgen.generation.blocks import Triple
-from mcrgen.generation.noise import Noise
+from mcrgen.generation.noise import Noise, ScalarField
 from mcrgen.networks.folded import FoldedNetwork
+from mcrgen.networks.modulated import ModulatedNetwork
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,13 @@ class Generator:
             and in the data type to compute in.
         halo: voxels it loses per side.
         noise_channels: channels of its input.
+        condition: for a :class:`~mcrgen.networks.modulated.ModulatedNetwork`: its number at every voxel.
     """
 
     network: FoldedNetwork
     halo: int
     noise_channels: int
+    condition: ScalarField | None = None
 
     def memory(self, shape: Triple) -> int:
         """Bytes that the scores of a box take to compute, about."""
@@ -43,16 +47,24 @@ class Generator:
         Boxes of one noise that overlap agree where they do, up to the rounding of the convolutions. Where the noise has a
         period, so has the field, without a seam: the noise of the halo wraps too.
         """
-        return torch.cat(list(self.network.slabs(self._slabs(noise, origin, shape))), dim=2)[0]
+        boxes = list(self._boxes(origin, shape))
+        values = (self._noise(noise, *box) for box in boxes)
+        if self.condition is None:
+            return torch.cat(list(self.network.slabs(values)), dim=2)[0]
+        numbers = (torch.from_numpy(self.condition(*box)) for box in boxes)
+        modulated = cast("ModulatedNetwork", self.network).modulated_slabs(zip(values, numbers, strict=True))
+        return torch.cat(list(modulated), dim=2)[0]
 
-    def _slabs(self, noise: Noise, origin: Triple, shape: Triple) -> Iterator[Tensor]:
-        """The noise of a box and its halo, as many planes at a time as the network likes."""
+    def _boxes(self, origin: Triple, shape: Triple) -> Iterator[tuple[Triple, Triple]]:
+        """Origins and shapes that a box and its halo are cut into: as many planes at a time as the network likes."""
         depth, height, width = (length + 2 * self.halo for length in shape)
         z, y, x = (start - self.halo for start in origin)
         planes = self.network.planes(height, width)
-        like = next(self.network.parameters())
         for start in range(0, depth, planes):
-            yield noise_tensor(noise, (z + start, y, x), (min(planes, depth - start), height, width), self.noise_channels, like)
+            yield (z + start, y, x), (min(planes, depth - start), height, width)
+
+    def _noise(self, noise: Noise, origin: Triple, shape: Triple) -> Tensor:
+        return noise_tensor(noise, origin, shape, self.noise_channels, next(self.network.parameters()))
 
 
 def noise_tensor(noise: Noise, origin: Triple, shape: Triple, channels: int, like: Tensor) -> Tensor:

@@ -61,32 +61,28 @@ class FoldedNetwork(nn.Module):
         Yields:
             Consecutive slabs ``(B, out_channels, planes, H, W)`` of the scores, ``2h`` planes fewer in all.
         """
-        layers: list[_Layer] = []
+        layers: list[Layer] = []
         for slab in noise:
-            layers = layers or [_Layer(conv, self.slope, slab.shape[2]) for conv in self.convolutions]
-            scores = self._push(layers, slab)
-            if scores is not None:
-                yield scores
+            layers = layers or [Layer(conv, self.slope, slab.shape[2]) for conv in self.convolutions]
+            x: Tensor | None = slab
+            for layer in layers:
+                x = None if x is None else layer(x)
+            if x is not None:
+                yield self.scores(x)
 
-    def _push(self, layers: list[_Layer], slab: Tensor) -> Tensor | None:
-        x: Tensor | None = slab
-        for layer in layers:
-            if x is None:
-                return None
-            x = layer(x)
-        return None if x is None else self._scores(x)
-
-    def _scores(self, x: Tensor) -> Tensor:
+    def scores(self, x: Tensor) -> Tensor:
+        """What the final convolution makes of the last layer's output; plane by plane where that has to be widened."""
         if x.dtype == torch.float32:
             scores: Tensor = self.head(x)
             return scores
         return torch.cat([self.head(plane.float()) for plane in x.split(1, dim=2)], dim=2)  # type: ignore[no-untyped-call]
 
 
-class _Layer:
+class Layer:
     """One convolution, its activation, and the last two planes of what it was given."""
 
     def __init__(self, conv: nn.Module, slope: float, planes: int) -> None:
+        """Start without input; ``planes`` is the most that is given at once."""
         self._conv = conv
         self._slope = slope
         self._planes = planes
@@ -95,12 +91,21 @@ class _Layer:
 
     def __call__(self, x: Tensor) -> Tensor | None:
         """The next planes of the output; None as long as there are too few to have one."""
+        y = self.convolved(x)
+        return None if y is None else self.activated(y)
+
+    def activated(self, y: Tensor) -> Tensor:
+        """The leaky ReLU, in place."""
+        return F.leaky_relu(y, self._slope, inplace=True)
+
+    def convolved(self, x: Tensor) -> Tensor | None:
+        """The next planes before the activation."""
         if self._input is None:
             b, c, _, h, w = x.shape
             self._input = x.new_empty((b, self._planes + 2, h, w, c)).permute(0, 4, 1, 2, 3)  # channels last
         count = self._held + x.shape[2]
         self._input[:, :, self._held : count] = x
-        y = F.leaky_relu(self._conv(self._input[:, :, :count]), self._slope, inplace=True) if count > 2 else None
+        y: Tensor | None = self._conv(self._input[:, :, :count]) if count > 2 else None
         self._held = min(count, 2)
         self._input[:, :, : self._held] = self._input[:, :, count - self._held : count].clone()
         return y

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mcrgen.descriptors.patterns import local_patterns
-from mcrgen.losses.covariance_matching import CovarianceMatching
+from mcrgen.losses.covariance_matching import CovarianceMatching, CovarianceTargets
 from mcrgen.losses.sliced_wasserstein import SlicedWasserstein
 from mcrgen.networks.swnn import SWNN
 from mcrgen.tasks.base import Task
@@ -26,11 +26,16 @@ class SWNNTask(Task):
     slice against its own batch of target patterns; the three gradients are accumulated one after the other, so that only one
     slab is in memory. All randomness is a function of the seed and the step: a resumed run repeats an uninterrupted one.
 
+    A conditional generator (``phase_fraction_range``) makes every step at the phase fraction that its batch was drawn for.
+
     Deviations from the paper: the scores pass through tanh before they are compared with the two-valued target (the
     threshold is on the score itself); each slice is compared with as many target patterns as it has itself, drawn anew, along
     directions drawn anew; the learning rate falls as a cosine; and the autocovariance of the slices may be matched beside
     the patterns (:class:`~mcrgen.losses.covariance_matching.CovarianceMatching`), which patterns narrower than the
     receptive field leave free.
+
+    Attributes:
+        sample_fraction: phase fraction that :meth:`sample` asks a conditional generator for; the middle of its range at first.
     """
 
     kind: ClassVar[str] = "swnn"
@@ -44,6 +49,7 @@ class SWNNTask(Task):
         noise_channels: int,
         patch_size: int,
         slab_size: int,
+        loss_kind: str,
         projections: int,
         exponent: float,
         covariance_weight: float,
@@ -51,7 +57,10 @@ class SWNNTask(Task):
         final_learning_rate: float,
         max_steps: int,
         seed: int,
-        covariance: Tensor | None,
+        normals: Sequence[int],
+        phase_fraction_range: tuple[float, float] | None,
+        covariance: Sequence[CovarianceTargets],
+        gram: Sequence[nn.Module] = (),
     ) -> None:
         """Build network and loss.
 
@@ -62,6 +71,7 @@ class SWNNTask(Task):
             noise_channels: noise values per voxel.
             patch_size: edge length T of a pattern in pixels.
             slab_size: edge length of the square slices in voxels.
+            loss_kind: what of the slices is matched: ``patterns``, ``autocorrelation`` or ``gram``.
             projections: random directions per slice.
             exponent: p of the Wasserstein distance.
             covariance_weight: weight of the autocovariance error beside the Wasserstein distance.
@@ -69,7 +79,10 @@ class SWNNTask(Task):
             final_learning_rate: and at the last.
             max_steps: length of the cosine schedule in steps.
             seed: seed of slab noise and directions.
-            covariance: ``(C, 2 L + 1, 2 L + 1)`` target autocovariance of the slices, or None to match patterns alone.
+            normals: section normals that there are patterns of, 0 (z), 1 (y) or 2 (x), in the order of the batches.
+            phase_fraction_range: lowest and highest phase fraction of a conditional generator; None for an unconditional one.
+            covariance: target autocovariances of the slices of each normal; none to match patterns alone.
+            gram: a loss of slices in [0, 1] for each normal, used by the kind ``gram``; no part of checkpoints.
         """
         super().__init__(
             out_channels=out_channels,
@@ -78,6 +91,7 @@ class SWNNTask(Task):
             noise_channels=noise_channels,
             patch_size=patch_size,
             slab_size=slab_size,
+            loss_kind=loss_kind,
             projections=projections,
             exponent=exponent,
             covariance_weight=covariance_weight,
@@ -85,12 +99,16 @@ class SWNNTask(Task):
             final_learning_rate=final_learning_rate,
             max_steps=max_steps,
             seed=seed,
+            normals=list(normals),
+            phase_fraction_range=None if phase_fraction_range is None else list(phase_fraction_range),
         )
         self.automatic_optimization = False
         self.latest_slices: list[Tensor] = []
         self.covariance: nn.ModuleList | None = None
-        if covariance is not None:
-            self.covariance = nn.ModuleList(CovarianceMatching(covariance) for _ in THIN_FIRST)
+        if covariance:
+            self.covariance = nn.ModuleList(CovarianceMatching(targets) for targets in covariance)
+        self.sample_fraction = None if phase_fraction_range is None else sum(phase_fraction_range) / 2
+        self._gram = gram  # unregistered: its feature network is many times larger than the generator
 
     def configure_models(self) -> None:
         """Build the generator from the seed alone, whatever the global random state."""
@@ -102,6 +120,7 @@ class SWNNTask(Task):
                 channels=h["channels"],
                 layers=h["layers"],
                 noise_channels=h["noise_channels"],
+                condition_range=h["phase_fraction_range"],
             )
         self.network.to(memory_format=torch.channels_last_3d)
 
@@ -116,34 +135,47 @@ class SWNNTask(Task):
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=h["max_steps"], eta_min=h["final_learning_rate"])
         return [optimizer], [schedule]
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """One optimiser step on one slab per section normal.
 
         Args:
-            batch: ``(3, M, C * T * T)`` target patterns in {-1, 1}, one set per normal.
+            batch: ``(normals, M, C * T * T)`` target patterns in {-1, 1}, and the phase fraction they were drawn for.
             batch_idx: unused.
         """
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         optimizer.zero_grad()  # type: ignore[union-attr]
         total = torch.zeros((), device=self.device)
         self.latest_slices = []
-        for normal, target in enumerate(batch):
+        targets, fraction = batch
+        for place, (normal, target) in enumerate(zip(self.hparams["normals"], targets, strict=True)):
             generator = self._generator(normal)
-            slice_ = self.slab(normal, generator)
+            slice_ = self.slab(normal, generator, fraction)
             self.latest_slices.append(slice_.detach())
-            patterns = local_patterns(slice_, self.hparams["patch_size"])
-            loss = self.loss(patterns, target, generator)
-            if self.covariance is not None:
-                loss = loss + self.hparams["covariance_weight"] * self.covariance[normal]((slice_ + 1.0) / 2.0)
-            loss = loss.float() / len(batch)
+            loss = self._loss(slice_, place, target, fraction, generator).float() / len(targets)
             self.manual_backward(loss)
             total += loss.detach()
         optimizer.step()  # type: ignore[union-attr]
         self.log_dict({"train/loss": total, "train/learning_rate": schedule.get_last_lr()[0]})  # type: ignore[union-attr]
         schedule.step()  # type: ignore[union-attr]
 
-    def slab(self, normal: int, generator: torch.Generator) -> Tensor:
+    def _loss(self, slice_: Tensor, place: int, target: Tensor, fraction: Tensor, generator: torch.Generator) -> Tensor:
+        """What a slice in (-1, 1) lacks, by the kind of loss; ``place`` is that of its normal in the batch."""
+        h, indicator = self.hparams, (slice_ + 1.0) / 2.0
+        if h["loss_kind"] == "gram":
+            found: Tensor = self._gram[place].to(self.device)(indicator)
+            return found
+        loss = torch.zeros((), device=self.device)
+        if h["loss_kind"] == "patterns":
+            loss = loss + self.loss(local_patterns(slice_, h["patch_size"]), target, generator)
+        if self.covariance is not None:
+            weight = h["covariance_weight"] if h["loss_kind"] == "patterns" else 1.0
+            loss = loss + weight * self.covariance[place](indicator, fraction)
+        return loss
+
+    def slab(self, normal: int, generator: torch.Generator, fraction: Tensor | None = None) -> Tensor:
         """Generate the slice ``(1, C, S, S)`` of a slab normal to axis ``normal``, values in (-1, 1).
+
+        ``fraction`` is the phase fraction to make it at, if the generator is conditional.
 
         oneDNN's backward pass over a thin volume is up to seven times faster with the thin axis last in float32, and nearly
         twice as fast with it first in bfloat16, so the kernels are turned instead of the noise being laid out along the
@@ -154,7 +186,7 @@ class SWNNTask(Task):
         first = torch.is_autocast_enabled(self.device.type)
         shape, axes = ((thin, thick, thick), THIN_FIRST[normal]) if first else ((thick, thick, thin), THIN_LAST[normal])
         noise = torch.randn(1, *shape, self.network.noise_channels, generator=generator, device=self.device)
-        scores = self.network(noise.permute(0, 4, 1, 2, 3), axes)
+        scores = self.network(noise.permute(0, 4, 1, 2, 3), axes, condition=fraction)
         return torch.tanh(scores.squeeze(2 if first else 4).float())
 
     @torch.no_grad()
@@ -162,13 +194,14 @@ class SWNNTask(Task):
         """Scores ``(count, C, size, size, size)`` of independent cubes; see :meth:`Task.sample`.
 
         Batch normalisation uses the statistics of the cubes themselves, as one batch: the averages kept in training belong to
-        thin slabs and to older weights, and the finished model does not use them either.
+        thin slabs and to older weights, and the finished model does not use them either. A conditional generator is asked for
+        :attr:`sample_fraction`.
         """
         edge = size + 2 * self.network.halo
         generator = torch.Generator(self.device).manual_seed(seed)
         noise = torch.randn(count, edge, edge, edge, self.network.noise_channels, generator=generator, device=self.device)
         with _own_statistics(self.network), self._training_precision():
-            scores: Tensor = self.network(noise.permute(0, 4, 1, 2, 3))
+            scores: Tensor = self.network(noise.permute(0, 4, 1, 2, 3), condition=self.sample_fraction)
         return scores.float()
 
     def _training_precision(self) -> AbstractContextManager[None]:

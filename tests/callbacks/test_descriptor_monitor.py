@@ -95,7 +95,7 @@ def medium() -> NDArray[np.bool_]:
 
 @pytest.fixture(scope="module")
 def reference(medium: NDArray[np.bool_]) -> Reference:
-    return Reference.measure(medium, size=SIZE, max_lag=LAG)
+    return Reference.measure([medium], size=SIZE, max_lag=LAG)
 
 
 def expected_errors(samples: NDArray[np.bool_], image: NDArray[np.bool_], lag: int) -> dict[str, float]:
@@ -130,7 +130,7 @@ def test_metrics_by_hand(shape: tuple[int, ...], medium: NDArray[np.bool_], refe
 def test_the_exemplar_itself_has_no_error(tmp_path: Path) -> None:
     """Windows that tile a medium: together they have its fraction, and its curves up to what crosses their borders."""
     medium = gaussian_level_cut((256, 256), (0.65, 0.35), 1.0, seed=2) == 1
-    reference = Reference.measure(medium, size=64, max_lag=LAG)
+    reference = Reference.measure([medium], size=64, max_lag=LAG)
     trainer, _ = fit(Stub([scores_of(windows(medium, 64))]), tmp_path, reference)
     values = {name: float(v) for name, v in trainer.callback_metrics.items()}
     assert values["monitor/phase_fraction_error"] < 1e-6
@@ -160,11 +160,11 @@ def test_reference_band(medium: NDArray[np.bool_], reference: Reference) -> None
 
 
 def test_reference_of_a_small_image_and_of_a_volume() -> None:
-    small = Reference.measure(gaussian_level_cut((30, 21), (0.6, 0.4), 1.0, seed=0) == 1, size=64, max_lag=32)
+    small = Reference.measure([gaussian_level_cut((30, 21), (0.6, 0.4), 1.0, seed=0) == 1], size=64, max_lag=32)
     assert (small.edge, small.max_lag) == (10, 9)
     assert len(small.windows_s2) >= 4
     volume = gaussian_level_cut((24, 30, 26), (0.6, 0.4), 1.0, seed=0) == 1
-    solid = Reference.measure(volume, size=10, max_lag=5)
+    solid = Reference.measure([volume], size=10, max_lag=5)
     expected = measure(volume, max_lag=5, curves=["s2"]).curves["s2"].mean
     np.testing.assert_allclose(solid.curves["s2"], expected, rtol=1e-12)
     assert all((solid.low[k] <= solid.high[k]).all() for k in solid.low)
@@ -211,7 +211,7 @@ def test_figure_and_curves_on_disk(medium: NDArray[np.bool_], reference: Referen
 def test_three_phases(tmp_path: Path) -> None:
     """The largest of three scores decides; the phase of interest is the middle one."""
     labels = gaussian_level_cut((4 * SIZE, 4 * SIZE), (0.4, 0.35, 0.25), 1.2, seed=3)
-    reference = Reference.measure(labels == 1, size=SIZE, max_lag=LAG)
+    reference = Reference.measure([labels == 1], size=SIZE, max_lag=LAG)
     cut = np.stack([windows(labels == i, SIZE) for i in range(3)], axis=1)[:8]
     scores = torch.from_numpy(cut.astype(np.float32))
     trainer, _ = fit(Stub([scores]), tmp_path, reference, classify=lambda s: s.argmax(dim=1) == 1)

@@ -27,7 +27,8 @@ from mcrgen.io import volume_output, volume_writer
 
 for module in ("zarr", "tifffile", "psutil", "mcrgen.commands.generate", "mcrgen.commands._production", "mcrgen.networks.swnn"):
     importlib.import_module(module)
-importlib.import_module("mcrgen.generation.generator")
+for module in ("mcrgen.generation.generator", "mcrgen.generation.local_means", "mcrgen.plotting.profiles"):
+    importlib.import_module(module)
 
 KILLS = 20
 SIZE = {"size": (18, 15, 24), "block_size": 4, "precision": "fp32", "device": "cpu"}
@@ -77,7 +78,9 @@ def result(folder: Path) -> dict[str, object]:
         found[str(path.relative_to(folder))] = path.read_bytes()
         if path.name.endswith((".npy.json", ".zarr.json", ".tif.json")):
             record = json.loads(path.read_text())
-            found[path.name] = [record.get(key) for key in ("phase_fractions", "calibration", "residual", "shape")]
+            found[path.name] = [
+                record.get(key) for key in ("phase_fractions", "calibration", "residual", "shape", "phase_fraction_field")
+            ]
     return found
 
 

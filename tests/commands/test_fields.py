@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from mcrgen.commands._fields import ANY, DEVIATIONS, FRACTIONS, SHARES, Bounds, parse_field, parse_mask
+from mcrgen.commands._fields import ANY, DEVIATIONS, FRACTIONS, SHARES, Bounds, parse_field, parse_mask, with_axis
 from mcrgen.errors import InputError
 from mcrgen.generation.noise import APERIODIC, Period, ScalarField
 
@@ -96,6 +96,54 @@ def test_bounds_of_a_file(tmp_path: Path) -> None:
     field(str(tmp_path / "a.npy"), DEVIATIONS)
     with pytest.raises(InputError, match=r"noise_mean '.*a\.npy': expected values between 0 and 1 \(exclusive\), got 1\.2"):
         field(str(tmp_path / "a.npy"), FRACTIONS)
+
+
+def test_a_file_that_is_not_to_be_stretched(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random(SHAPE).astype(np.float32)
+    np.save(tmp_path / "a.npy", values)
+    np.save(tmp_path / "b.npy", values[1:])
+    with ExitStack() as files:
+        found = parse_field("f", str(tmp_path / "a.npy"), SHAPE, APERIODIC, files, bounds=ANY, stretched=False)
+        np.testing.assert_array_equal(found((0, 0, 0), SHAPE), values)
+        with pytest.raises(InputError, match=r"^f: expected the volume's shape \(6, 4, 10\), '.*b\.npy' has \(5, 4, 10\); add"):
+            parse_field("f", str(tmp_path / "b.npy"), SHAPE, APERIODIC, files, bounds=ANY, stretched=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "axis", "whole"),
+    [
+        ("0.1:0.3", "z", "0.1:0.3:z"),
+        ("1:-2e-3", "x", "1:-2e-3:x"),
+        ("0.1:0.3:y", None, "0.1:0.3:y"),
+        ("0.3", None, "0.3"),
+        ("a.npy", None, "a.npy"),
+        ("a:b", None, "a:b"),
+        (None, None, None),
+    ],
+)
+def test_an_axis_apart(text: str | None, axis: str | None, whole: str | None) -> None:
+    assert with_axis("f", text, axis) == whole
+
+
+@pytest.mark.parametrize(
+    ("text", "axis", "message"),
+    [
+        ("0.1:0.3", None, r"some_field: expected a ramp with its axis, as in 0\.1:0\.3:z, or --gradient-axis beside it, got"),
+        ("0.1:0.3", "zy", r"gradient_axis: expected z, y or x, got 'zy'\."),
+        (
+            "0.1:0.3:z",
+            "z",
+            r"gradient_axis: expected beside a ramp that names no axis, --some-field A:B, got '0\.1:0\.3:z'; leave",
+        ),
+        ("0.3", "z", r"gradient_axis: expected beside a ramp .*, got '0\.3'; leave the axis out\."),
+        ("0.1:", "z", r"gradient_axis: expected beside a ramp .*, got '0\.1:'; leave"),
+        ("a.npy", "z", r"gradient_axis: expected beside a ramp .*, got 'a\.npy'; leave"),
+        (None, "z", r"gradient_axis: expected beside a ramp .*, got none; leave"),
+    ],
+)
+def test_what_no_axis_apart_is(text: str | None, axis: str | None, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
+        with_axis("some_field", text, axis)
 
 
 def test_a_graded_mask(tmp_path: Path) -> None:

@@ -208,23 +208,24 @@ def test_ramps_end_at_their_ends(generate: Generate, save: Save) -> None:
     assert changed(ramp[..., -3:], high) <= 0.01
 
 
-def test_a_fraction_field_is_followed(generate: Generate, save: Save) -> None:
+def test_a_phase_fraction_field_is_followed(generate: Generate, save: Save) -> None:
     size = (50, 50, 60)
-    ramp, _ = generate(fraction_field="0.2:0.5:x", size=size)
+    ramp, _ = generate(phase_fraction_field="0.2:0.5:x", size=size)
     slabs = ramp.mean((0, 1)).reshape(6, 10).mean(1)
     wanted = np.linspace(0.2, 0.5, 60).reshape(6, 10).mean(1)
     np.testing.assert_allclose(slabs, wanted, atol=0.02)  # 25000 voxels, about 10 of them to a feature
     stored = np.array([0.15, 0.55])[:, None, None] * np.ones((2, 3, 4))
-    upper, lower = np.split(generate(fraction_field=str(save("field", stored)), size=size)[0], 2)
+    coarse = {"phase_fraction_field": str(save("field", stored)), "resample_field": True}
+    upper, lower = np.split(generate(**coarse, size=size)[0], 2)
     assert upper[:12].mean() == pytest.approx(0.15, abs=0.02)  # constant out to the stored centre
     assert lower[-12:].mean() == pytest.approx(0.55, abs=0.02)
-    constant, _ = generate(fraction_field="0.35", size=size)
+    constant, _ = generate(phase_fraction_field="0.35", size=size)
     assert changed(constant, generate(phase_fraction=0.35, size=size)[0]) <= 1e-3
 
 
-def test_a_fraction_field_met_on_the_whole(generate: Generate, of_pores: Path) -> None:
+def test_a_phase_fraction_field_met_on_the_whole(generate: Generate, of_pores: Path) -> None:
     for options in ({}, {"checkpoint": of_pores}):
-        labels, record = generate(fraction_field="0.2:0.5:z", exact=True, **options)
+        labels, record = generate(phase_fraction_field="0.2:0.5:z", exact=True, **options)
         phase = record["phases"]["phase"]
         assert (labels == phase).mean() == pytest.approx(0.35, abs=2e-4)
         assert record["calibration"]["fractions"][phase] == pytest.approx(0.35, abs=1e-6)
@@ -232,10 +233,10 @@ def test_a_fraction_field_met_on_the_whole(generate: Generate, of_pores: Path) -
         assert planes[:6].mean() < 0.3 < 0.4 < planes[-6:].mean()
 
 
-def test_a_fraction_field_met_inside_a_mask(generate: Generate, save: Save) -> None:
+def test_a_phase_fraction_field_met_inside_a_mask(generate: Generate, save: Save) -> None:
     inside = ball()
     inside[:15] = 0
-    labels, _ = generate(fraction_field="0.2:0.5:z", exact=True, mask=save("mask", inside), outside=0)
+    labels, _ = generate(phase_fraction_field="0.2:0.5:z", exact=True, mask=save("mask", inside), outside=0)
     wanted = (np.linspace(0.2, 0.5, 30)[:, None, None] * inside).sum() / inside.sum()
     assert labels[inside > 0].mean() == pytest.approx(wanted, abs=5e-4)
 
@@ -250,7 +251,7 @@ def test_fields_cover_the_box(generate: Generate, save: Save) -> None:
     shares = [(labels[..., part] == 1)[inside[..., part]].mean() for labels in (box, far) for part in (np.s_[:12], np.s_[28:])]
     assert abs(shares[0] - shares[1]) > 0.3
     np.testing.assert_allclose(shares[:2], shares[2:], atol=0.06)
-    graded, _ = generate(box="100:130,-7:27,40:80", fraction_field="0.1:0.6:y")
+    graded, _ = generate(box="100:130,-7:27,40:80", phase_fraction_field="0.1:0.6:y")
     assert graded[:, :12].mean() < 0.3 < graded[:, -12:].mean()
 
 
@@ -413,7 +414,7 @@ def test_kept_scores_make_the_labels(
         "two": {"exact": True},
         "zero": {"checkpoint": of_pores},
         "three": {"checkpoint": checkpoint3},
-        "field": {"fraction_field": "0.2:0.5:y"},
+        "field": {"phase_fraction_field": "0.2:0.5:y"},
         "mask": {"mask": save("mask", ball()), "outside": 4},
     }[which]
     labels, record = generate(output=tmp_path / "v.npy", keep_scores=True, block_size=19, **options)
@@ -487,12 +488,13 @@ def told(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("suffix", ["tif", "zarr"])
 def test_a_volume_tells_where_it_came_from(generate: Generate, save: Save, tmp_path: Path, suffix: str) -> None:
     field = np.random.default_rng(0).uniform(0.2, 0.5, (5, 6, 7)).astype(np.float32)
-    options: dict[str, Any] = {"seed": 9, "fraction_field": str(save("field", field)), "mask": save("mask", ball())}
+    options: dict[str, Any] = {"seed": 9, "phase_fraction_field": str(save("field", field)), "resample_field": True}
+    options["mask"] = save("mask", ball())
     records = [generate(output=tmp_path / f"{b}.{suffix}", block_size=b, **options)[1] for b in (40, 13)]
     inside = [told(tmp_path / f"{b}.{suffix}") for b in (40, 13)]
     assert inside[0] == inside[1]
     assert inside[0]["seed"] == 9
-    for name in ("checkpoint", "mask", "fraction_field"):
+    for name in ("checkpoint", "mask", "phase_fraction_field"):
         assert records[0]["inputs"][name]["sha256"] in json.dumps(inside[0])
     assert inside[0]["phases"] == records[0]["phases"]
     assert inside[0]["training"]["network"]["layers"] == 2
@@ -553,6 +555,7 @@ MASKS = {
     "large": np.full((3, 3, 3), 2.0),
     "good": np.arange(8, dtype=np.uint8).reshape(2, 2, 2) // 4,
     "graded": np.linspace(0.0, 1.0, 27).reshape(3, 3, 3),
+    "fractions": np.full((3, 4, 5), 0.3),
 }
 
 
@@ -576,15 +579,55 @@ MASKS = {
         ("--outside 0", r"mask: expected a file beside --mask-weights and --outside, got none; add --mask FILE"),
         ("--mask good --outside 256", r"outside: expected a label from 0 to 255, got 256"),
         ("--mask good --outside -1", r"outside: expected a label from 0 to 255, got -1"),
-        ("--fraction-field 0", r"fraction_field: expected values between 0 and 1 \(exclusive\), got 0"),
-        ("--fraction-field 0.2:1:z", r"fraction_field: expected values between 0 and 1 \(exclusive\), got 1"),
-        ("--fraction-field graded", r"fraction_field 'graded\.npy': expected values between 0 and 1 \(exclusive\), got 0"),
-        ("--fraction-field nan", r"fraction_field: expected values between 0 and 1 \(exclusive\), got nan"),
-        ("--fraction-field nan.npy", r"fraction_field: expected finite numbers, 'nan\.npy' has NaN"),
-        ("--fraction-field nowhere", r"fraction_field: no such file 'nowhere\.npy'"),
-        ("--fraction-field ''", r"fraction_field: expected a number, a ramp A:B:AXIS such as 0\.2:0\.5:z, or a file, got ''"),
-        ("--fraction-field 0.3 --phase-fraction 0.3", r"fraction_field: expected without a phase fraction"),
-        ("--fraction-field 0.3 THREE", r"fraction_field: expected a generator of two phases, this one has 3; leave it out"),
+        ("--phase-fraction-field 0", r"phase_fraction_field: expected values between 0 and 1 \(exclusive\), got 0"),
+        ("--phase-fraction-field 0.2:1:z", r"phase_fraction_field: expected values between 0 and 1 \(exclusive\), got 1"),
+        (
+            "--phase-fraction-field graded",
+            r"phase_fraction_field 'graded\.npy': expected values between 0 and 1 \(exclusive\), got 0",
+        ),
+        ("--phase-fraction-field nan", r"phase_fraction_field: expected values between 0 and 1 \(exclusive\), got nan"),
+        ("--phase-fraction-field nan.npy", r"phase_fraction_field: expected finite numbers, 'nan\.npy' has NaN"),
+        ("--phase-fraction-field nowhere", r"phase_fraction_field: no such file 'nowhere\.npy'"),
+        (
+            "--phase-fraction-field ''",
+            r"phase_fraction_field: expected a number, a ramp A:B:AXIS such as 0\.2:0\.5:z, or a file, got ''",
+        ),
+        (
+            "--phase-fraction-field fractions",
+            r"phase_fraction_field: expected the volume's shape \(8, 8, 8\), 'fractions\.npy' has \(3, 4, 5\); add --resample",
+        ),
+        (
+            "--phase-fraction-field 0.2:0.5",
+            r"phase_fraction_field: expected a ramp with its axis, as in 0\.2:0\.5:z, or --gradient-axis beside it, got '0",
+        ),
+        (
+            "--gradient-axis z",
+            r"gradient_axis: expected beside a ramp that names no axis, --phase-fraction-field A:B, got none;",
+        ),
+        (
+            "--phase-fraction-field 0.3 --gradient-axis z",
+            r"gradient_axis: .* that names no axis, .*, got '0\.3'; leave the axis",
+        ),
+        ("--phase-fraction-field good --gradient-axis z", r"gradient_axis: .* that names no axis, .*, got 'good\.npy'; leave"),
+        ("--phase-fraction-field 0.2:0.5:z --gradient-axis z", r"gradient_axis: .* that names no axis, .*, got '0\.2:0\.5:z'"),
+        ("--phase-fraction-field 0.2:0.5:z --gradient-axis x", r"gradient_axis: .* that names no axis, .*, got '0\.2:0\.5:z'"),
+        ("--phase-fraction-field 0.2:b --gradient-axis x", r"gradient_axis: .* that names no axis, .*, got '0\.2:b'"),
+        ("--phase-fraction-field 0.2:0.5 --gradient-axis w", r"gradient_axis: expected z, y or x, got 'w'"),
+        (
+            "--phase-fraction-field 0.2:1 --gradient-axis x",
+            r"phase_fraction_field: expected values between 0 and 1 \(exclusive\)",
+        ),
+        (
+            "--noise-mean 0.2:0.5 --gradient-axis x",
+            r"gradient_axis: .* that names no axis, --phase-fraction-field A:B, got none",
+        ),
+        ("--resample-field", r"resample_field: expected beside a file as --phase-fraction-field, got none; leave it out"),
+        ("--resample-field --phase-fraction-field 0.3", r"resample_field: expected beside a file .*, got '0\.3'; leave it out"),
+        ("--phase-fraction-field 0.3 --phase-fraction 0.3", r"phase_fraction_field: expected without a phase fraction"),
+        (
+            "--phase-fraction-field 0.3 THREE",
+            r"phase_fraction_field: expected a generator of two phases, this one has 3; leave it out",
+        ),
         ("--noise-mean nan", r"noise_mean: expected finite values, got nan"),
         ("--noise-mean 1e39", r"noise_mean: expected finite values, got 1e\+39"),
         ("--noise-mean 0:1:x --periodic x", r"noise_mean: expected no ramp along the periodic axis x"),
@@ -599,7 +642,7 @@ MASKS = {
         ),
         ("--regions good --keep-scores", r"keep_scores: expected with one generator"),
         ("--regions good --phase-fraction 0.3", r"phase_fraction: expected with one generator"),
-        ("--regions good --fraction-field 0.3", r"fraction_field: expected with one generator"),
+        ("--regions good --phase-fraction-field 0.3", r"phase_fraction_field: expected with one generator"),
         ("--regions flat", r"regions: expected a 3D volume, 'flat\.npy' has the shape \(5, 5\)"),
         ("--regions closed", r"regions 'closed\.npy': expected at least two phases, found only the value 0"),
         ("--regions nan", r"regions 'nan\.npy': expected labels, found NaN or infinite values"),

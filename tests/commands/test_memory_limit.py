@@ -30,7 +30,7 @@ def limited(checkpoint: Path, output: Path, held: str, options: dict[str, Any]) 
     [
         ("v.npy", {"keep_scores": True}),
         ("v.raw", {"exact": True}),
-        ("v.zarr", {"pyramid": True, "fraction_field": "0.2:0.4:z"}),
+        ("v.zarr", {"pyramid": True, "phase_fraction_field": "0.2:0.4:z"}),
         ("v.tif", {"mask": "sphere.npy", "outside": 2}),
     ],
     ids=str,

@@ -139,6 +139,10 @@ VOLUMES: dict[str, tuple[list[str], dict[str, Any]]] = {
     "exact.raw": (["--exact"], {"exact": True}),
     "smooth.zarr": (["--exact", "--smoothing", "1", "--pyramid"], {"exact": True, "smoothing": 1.0, "pyramid": True}),
     "kept.tif": (["--exact", "--keep-scores"], {"exact": True, "keep_scores": True}),
+    "graded.tif": (
+        ["--phase-fraction-field", "0.2:0.4", "--gradient-axis", "y"],
+        {"phase_fraction_field": "0.2:0.4", "gradient_axis": "y"},
+    ),
     "few_blocks.npy": (["--box", "0:9,0:8,3:20"], {"size": None, "box": "0:9,0:8,3:20"}),
 }
 
@@ -158,7 +162,11 @@ def test_three_processes_make_the_same_bytes_as_one(checkpoint: Path, tmp_path: 
     assert names(tmp_path / "together") == names(tmp_path / "alone")
     for name in (name for name in names(tmp_path / "alone") if not name.endswith(".json")):
         assert content(tmp_path / "together" / name) == content(tmp_path / "alone" / name), name
-    lines = [line for line in out.splitlines() if not re.match(r"blocks of up to|generating|generated: ", line)]
+    lines = [
+        line
+        for line in out.splitlines()
+        if not re.match(r"blocks of up to|generating|generated: |phase fraction field: ", line)
+    ]
     assert lines == []
     assert out.count("generated: ") == len(VOLUMES)
 

@@ -17,6 +17,7 @@ PROGRAM = Path(__file__).with_name("random_kills.py")
     [
         ("v.npy", 0.0, {}),
         ("v.zarr", 0.0, {"pyramid": True, "phase_fraction": 0.35}),
+        ("v.npy", 0.0, {"phase_fraction_field": "0.2:0.4:z", "block_size": 8}),
         ("v.tif", 0.0, {"exact": True, "block_size": 8}),
         ("v.npy", 0.02, {"exact": True, "keep_scores": True, "block_size": 8}),
         ("v.tif", 0.01, {"keep_scores": True, "overwrite": True}),

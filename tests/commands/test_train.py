@@ -14,15 +14,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 import yaml
 from tiny import tiny_config
 
 import mcrgen
-from mcrgen.commands.train import _build, _derived_layers
+from mcrgen.commands._exemplars import read_exemplars
+from mcrgen.commands._learning import build_data, build_task, monitor
+from mcrgen.data.exemplar import Exemplar
 from mcrgen.errors import InputError
-from mcrgen.io.images import Medium, read_medium
-from mcrgen.io.phases import Phases
+from mcrgen.tasks.swnn import SWNNTask
 
 
 def load(path: Path) -> dict[str, torch.Tensor]:
@@ -150,11 +152,8 @@ def test_the_model_is_the_step_of_the_smallest_error(
 
 def test_a_phase_fraction_of_its_own_takes_the_last_step(image: Path, tmp_path: Path) -> None:
     """The phase fraction is compared with the one asked for, and the image does not choose the step."""
-    from mcrgen.commands.train import _monitor
-
     config = tiny_config(image, tmp_path / "run", "data.phase_fraction=0.35")
-    monitor = _monitor(config, tmp_path, read_medium(image, "x", phase=None, phase_name="y"))
-    assert monitor.reference.fraction == 0.35
+    assert monitor(config, tmp_path, read_exemplars(config.data)).reference.fraction == 0.35
     assert selected(mcrgen.train(config).checkpoint)["metric"] == "last"
     assert not (tmp_path / "run/best.ckpt").exists()
 
@@ -256,15 +255,27 @@ def test_phase_fraction_is_trained_and_calibrated(image: Path, tmp_path: Path) -
     assert result.phase_fractions == pytest.approx((0.4, 0.6))
 
 
-def test_autocovariance_is_matched_where_it_is_known(image: Path, tmp_path: Path) -> None:
-    medium = read_medium(image, "x", phase=None, phase_name="y")
-    data, task = _build(tiny_config(image, tmp_path), medium)
-    assert task.covariance is not None
+def built(config: mcrgen.TrainConfig) -> tuple[Exemplar, SWNNTask]:
+    exemplars = read_exemplars(config.data)
+    data = build_data(config, exemplars)
+    return data, build_task(config, exemplars, data)
+
+
+def test_autocovariance_is_matched_as_far_as_it_is_known(image: Path, tmp_path: Path) -> None:
+    data, task = built(tiny_config(image, tmp_path))
     lag = 2 * 2  # twice the layers
-    for matching in task.covariance:
-        torch.testing.assert_close(matching.target, data.covariance(lag))
-    assert _build(tiny_config(image, tmp_path, "loss.covariance_weight=0"), medium)[1].covariance is None
-    assert _build(tiny_config(image, tmp_path, "data.phase_fraction=0.35"), medium)[1].covariance is None
+    for normal, matching in enumerate(task.covariance):
+        torch.testing.assert_close(matching.targets[0], data.covariance(lag)[normal])
+    data, task = built(tiny_config(image, tmp_path, "data.phase_fraction=0.35"))
+    for normal, matching in enumerate(task.covariance):
+        torch.testing.assert_close(matching.targets[0].float(), data.pattern_covariance([0.35])[0, normal])
+    data, task = built(tiny_config(image, tmp_path, "data.phase_fraction_range=[0.2,0.4]"))
+    for normal, matching in enumerate(task.covariance):
+        assert matching.at.tolist() == pytest.approx(np.linspace(0.2, 0.4, 9))
+        torch.testing.assert_close(matching.targets[4].float(), data.pattern_covariance([0.3])[0, normal])
+    assert built(tiny_config(image, tmp_path, "loss.covariance_weight=0"))[1].covariance is None
+    matched = built(tiny_config(image, tmp_path, "loss.kind=autocorrelation", "loss.covariance_weight=0"))[1].covariance
+    assert [m.means.tolist() for m in matched] == [[pytest.approx(0.3)]] * 3
 
 
 def test_phase_names_are_kept_in_the_checkpoint(image3: Path, tmp_path: Path) -> None:
@@ -359,20 +370,26 @@ def test_divergence_is_told(image: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "model.ckpt").exists()
 
 
-def test_derived_depth_covers_the_autocorrelation_length(image: Path) -> None:
-    stripes = np.tile(np.repeat(np.array([0, 1], np.uint8), 10), (80, 4))  # S2 along x falls linearly, along y not at all
-    fine = read_medium(image, "x", phase=None, phase_name="y")
-    coarse = Medium(stripes, Phases((0, 1), 1), None)
-    assert _derived_layers(coarse) == 5
-    blown_up = Medium(np.kron(fine.labels, np.ones((3, 3), np.uint8)), fine.phases, None)
-    assert _derived_layers(blown_up) > _derived_layers(fine)
+def test_derived_depth_covers_the_autocorrelation_length(image: Path, tmp_path: Path) -> None:
+    fine = np.asarray(tifffile.imread(image))
+    media = {
+        "stripes": np.tile(np.repeat(np.array([0, 1], np.uint8), 10), (80, 4)),  # S2 along x falls linearly, along y not at all
+        "fine": fine,
+        "blown_up": np.kron(fine, np.ones((3, 3), np.uint8)),
+    }
+    layers = {}
+    for name, labels in media.items():
+        np.save(tmp_path / f"{name}.npy", labels)
+        layers[name] = built(tiny_config(tmp_path / f"{name}.npy", tmp_path, "network.layers=0"))[1].hparams["layers"]
+    assert layers["stripes"] == 5
+    assert layers["blown_up"] > layers["fine"]
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["trainer.slab_size=41"], r"data\.image: expected at least 41 x 41 pixels.*got 48 x 40"),
-        (["data.phase_fraction=0.999"], r"phase_fraction: expected a target within what the image's patterns reach"),
+        (["trainer.slab_size=41"], r"data\.image: expected at least 41 pixels along each edge.*medium\.tif' has 48 x 40"),
+        (["data.phase_fraction=0.999"], r"data\.phase_fraction: expected a target within what the exemplar's patterns reach"),
         (["data.phase_fraction=1.5"], r"data\.phase_fraction: expected a phase fraction between 0 and 1"),
         (["data.phase=7"], r"data\.phase: expected one of the label values 0, 255, got 7"),
         (["data.phase_names=[pore]"], r"data\.phase_names: expected a different name for each of the 2 phases .*, got pore;"),
@@ -398,9 +415,9 @@ def test_bad_input_before_any_work(image: Path, tmp_path: Path, overrides: list[
     assert not (tmp_path / "run").exists()
 
 
-def test_a_volume_and_three_phases_with_a_fraction_are_refused(image3: Path, tmp_path: Path) -> None:
-    np.save(tmp_path / "v.npy", np.random.default_rng(0).integers(0, 2, (20, 20, 20)))
-    with pytest.raises(InputError, match=r"data\.image: expected one 2D section, got a volume of \(20, 20, 20\)"):
-        mcrgen.train(tiny_config(tmp_path / "v.npy", tmp_path / "run"))
-    with pytest.raises(InputError, match=r"data\.phase_fraction: expected an image of two phases.*has 3"):
-        mcrgen.train(tiny_config(image3, tmp_path / "run", "data.phase_fraction=0.3"))
+def test_three_phases_with_a_fraction_of_one_are_refused(image3: Path, tmp_path: Path) -> None:
+    for option in ("phase_fraction=0.3", "phase_fraction_range=[0.2,0.3]"):
+        with pytest.raises(
+            InputError, match=rf"data\.{option.split('=')[0]}: expected images of two phases.*has 3; use --data"
+        ):
+            mcrgen.train(tiny_config(image3, tmp_path / "run", f"data.{option}"))

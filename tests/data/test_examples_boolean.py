@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mcrgen.data.examples import checkerboard, overlapping_spheres, stripes
+from mcrgen.data.examples import overlapping_spheres
 from mcrgen.descriptors.two_point import two_point_correlation
 from mcrgen.errors import InputError
 
@@ -116,37 +116,6 @@ def test_seed_decides() -> None:
     assert (first != other).any()
 
 
-@pytest.mark.parametrize("shape", [(12, 18), (6, 12, 18)])
-def test_checkerboard(shape: tuple[int, ...]) -> None:
-    edge = 3
-    labels = checkerboard(shape, edge)
-    assert labels.dtype == np.uint8
-    for place in np.ndindex(shape):
-        assert labels[place] == sum(i // edge for i in place) % 2
-    for axis, n in enumerate(shape):
-        r = np.arange(n)
-        expected = np.abs(1 - (r % (2 * edge)) / edge) / 2
-        if n % (2 * edge) == 0:
-            for phase in (0, 1):
-                s2 = two_point_correlation(as_batch(labels, phase), n - 1, axis, periodic=True)[0, 0]
-                np.testing.assert_allclose(s2, expected, atol=1e-7)
-
-
-@pytest.mark.parametrize(("period", "width"), [(5, 2), (5, 4), (10, 3)])
-def test_stripes(period: int, width: int) -> None:
-    shape = (6, 20, 7)
-    labels = stripes(shape, period, width, 1)
-    assert labels.shape == shape
-    assert labels.dtype == np.uint8
-    np.testing.assert_array_equal(labels[0, :period, 0], [1] * width + [0] * (period - width))
-    d = np.arange(20) % period
-    expected = (np.maximum(0, width - d) + np.maximum(0, width - period + d)) / period
-    np.testing.assert_allclose(two_point_correlation(as_batch(labels, 1), 19, 1, periodic=True)[0, 0], expected, atol=1e-7)
-    for axis in (0, 2):
-        along = two_point_correlation(as_batch(labels, 1), 5, axis)[0, 0]
-        np.testing.assert_allclose(along, np.full(6, width / period), atol=1e-7)
-
-
 def test_bad_input() -> None:
     with pytest.raises(InputError, match=r"shape: expected two or three positive sizes, got \(8,\)"):
         overlapping_spheres((8,), 2.0, 0.5, 0)
@@ -154,11 +123,3 @@ def test_bad_input() -> None:
         overlapping_spheres((8, 8), 0.0, 0.5, 0)
     with pytest.raises(InputError, match=r"fraction: expected a phase fraction between 0 and 1 \(exclusive\), got 1"):
         overlapping_spheres((8, 8), 2.0, 1.0, 0)
-    with pytest.raises(InputError, match=r"edge: expected a number greater than 0, got 0"):
-        checkerboard((8, 8), 0)
-    with pytest.raises(InputError, match=r"shape: expected two or three positive sizes, got \(8, 0\)"):
-        checkerboard((8, 0), 2)
-    with pytest.raises(InputError, match=r"axis: expected 0 to 1 for the shape \(8, 8\), got 2"):
-        stripes((8, 8), 4, 2, 2)
-    with pytest.raises(InputError, match=r"width: expected 1 to 3 voxels, less than the period, got 4"):
-        stripes((8, 8), 4, 4, 0)

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from mcrgen.data.examples import gaussian_level_cut, gravel
 from mcrgen.data.segmentation import segment_grey, to_unit_grey
+from mcrgen.descriptors.two_point import two_point_correlation
 from mcrgen.errors import InputError
 
 PLAIN = {
@@ -91,6 +93,29 @@ def test_the_rim_is_not_darkened() -> None:
 def test_level_cut_has_exact_fractions() -> None:
     labels = gaussian_level_cut((10, 20, 30), (0.5, 0.3, 0.2), 2.0, seed=0)
     assert np.bincount(labels.ravel()).tolist() == [3000, 1800, 1200]
+
+
+@pytest.mark.parametrize(
+    ("shape", "correlation"), [((400, 500), (2.0, 6.0)), ((64, 72, 90), (3.0, 1.5, 2.0)), ((400, 300), 3.0)]
+)
+def test_each_axis_has_the_two_point_correlation_of_its_kernel(
+    shape: tuple[int, ...], correlation: float | tuple[float, ...]
+) -> None:
+    """Arcsine law of a Gaussian field at half filling; 0.001 for the exact fractions, which cost it some of its variance."""
+    seeds, lags = 6, np.arange(13)
+    media = np.stack([gaussian_level_cut(shape, (0.5, 0.5), correlation, s) for s in range(seeds)])[:, None]
+    per_axis = correlation if isinstance(correlation, tuple) else (correlation,) * len(shape)
+    for axis, s in enumerate(per_axis):
+        curves = two_point_correlation(torch.from_numpy(media.astype(np.float32)), lags[-1], axis, periodic=True)[:, 0]
+        error = curves.std(dim=0).numpy() / np.sqrt(seeds)
+        assert error.max() < 0.003
+        expected = 0.25 + np.arcsin(np.exp(-(lags**2) / (4 * s**2))) / (2 * np.pi)
+        assert (np.abs(curves.mean(dim=0).numpy() - expected) < 4 * error + 0.001).all()
+
+
+def test_level_cut_wants_a_correlation_for_each_axis() -> None:
+    with pytest.raises(InputError, match=r"correlation: expected one number or 3 for the shape \(4, 5, 6\), got \(1.0, 2.0\)"):
+        gaussian_level_cut((4, 5, 6), (0.5, 0.5), (1.0, 2.0), 0)
 
 
 def test_gravel_is_there_without_a_network() -> None:

@@ -8,7 +8,8 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from scipy.stats import norm
 
-from mcrgen.data.examples import checkerboard, gaussian_level_cut, overlapping_spheres, stripes
+from mcrgen.data.examples import gaussian_level_cut, overlapping_spheres
+from mcrgen.data.lattices import checkerboard, stripes
 from mcrgen.descriptors.measure import measure
 from mcrgen.descriptors.polytopes import polytope_function
 

@@ -9,7 +9,8 @@ import torch
 from skimage.measure import euler_number, perimeter_crofton
 from torch import Tensor
 
-from mcrgen.data.examples import overlapping_spheres, stripes
+from mcrgen.data.examples import overlapping_spheres
+from mcrgen.data.lattices import stripes
 from mcrgen.descriptors.minkowski import MinkowskiDensities, MinkowskiFunctionals, _directions, minkowski_functionals
 from mcrgen.errors import InputError
 

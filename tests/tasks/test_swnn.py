@@ -6,8 +6,11 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning import Callback, Trainer
 
+from mcrgen.data.control import FractionRange, Target
 from mcrgen.data.exemplar import Exemplar
-from mcrgen.io.phases import Phases, indicators
+from mcrgen.data.symmetry import Symmetry
+from mcrgen.io.phases import Phases
+from mcrgen.losses.covariance_matching import CovarianceTargets
 from mcrgen.tasks.base import Task
 from mcrgen.tasks.swnn import THIN_FIRST, THIN_LAST, SWNNTask
 
@@ -15,13 +18,19 @@ from mcrgen.tasks.swnn import THIN_FIRST, THIN_LAST, SWNNTask
 def task(**changes: object) -> SWNNTask:
     settings = {
         "out_channels": 1, "channels": 6, "layers": 2, "noise_channels": 3, "patch_size": 5, "slab_size": 20,
-        "projections": 32, "exponent": 1.0, "covariance_weight": 0.1,
-        "covariance": None, "learning_rate": 0.02, "final_learning_rate": 0.001, "max_steps": 60, "seed": 0,
+        "loss_kind": "patterns", "projections": 32, "exponent": 1.0, "covariance_weight": 0.1, "normals": (0, 1, 2),
+        "phase_fraction_range": None, "covariance": (), "learning_rate": 0.02, "final_learning_rate": 0.001,
+        "max_steps": 60, "seed": 0,
     }  # fmt: skip
     return SWNNTask(**(settings | changes))
 
 
-def fit(module: SWNNTask, labels: NDArray[np.uint8], steps: int) -> list[float]:
+def exemplar(labels: NDArray[np.uint8], *, normals: int = 3, target: Target = None) -> Exemplar:
+    phases = Phases(tuple(range(int(labels.max()) + 1)), 1)
+    return Exemplar([[labels]] * normals, phases, patch_size=5, count=256, symmetry=Symmetry.square, seed=0, target=target)
+
+
+def fit(module: SWNNTask, data: Exemplar, steps: int) -> list[float]:
     """Train and return the loss of every step."""
     values: list[float] = []
 
@@ -29,8 +38,6 @@ def fit(module: SWNNTask, labels: NDArray[np.uint8], steps: int) -> list[float]:
         def on_train_batch_end(self, trainer: Trainer, *args: object) -> None:
             values.append(float(trainer.callback_metrics["train/loss"]))
 
-    phases = Phases(tuple(range(int(labels.max()) + 1)), 1)
-    data = Exemplar(indicators(labels, phases), patch_size=5, count=256, symmetric=True, seed=0, phase_fraction=None)
     trainer = Trainer(
         accelerator="cpu", max_steps=steps, max_epochs=-1, logger=False, enable_checkpointing=False, callbacks=[Keep()],
         enable_progress_bar=False, enable_model_summary=False,
@@ -42,7 +49,7 @@ def fit(module: SWNNTask, labels: NDArray[np.uint8], steps: int) -> list[float]:
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 @pytest.mark.parametrize("exponent", [1.0, 2.0])
 def test_training_lowers_the_loss(two_phases: NDArray[np.uint8], exponent: float) -> None:
-    losses = fit(task(exponent=exponent), two_phases, 60)
+    losses = fit(task(exponent=exponent), exemplar(two_phases), 60)
     assert len(losses) == 60
     assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:3])
 
@@ -50,8 +57,65 @@ def test_training_lowers_the_loss(two_phases: NDArray[np.uint8], exponent: float
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 def test_three_phases_train() -> None:
     labels = np.kron(np.random.default_rng(0).integers(0, 3, (12, 12)), np.ones((3, 3))).astype(np.uint8)
-    losses = fit(task(out_channels=3), labels, 40)
+    losses = fit(task(out_channels=3), exemplar(labels), 40)
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:3])
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+def test_a_conditional_generator_makes_what_it_is_asked_for(two_phases: NDArray[np.uint8]) -> None:
+    """After some steps the raw score is above 0 more often where a higher phase fraction is asked for."""
+    data = exemplar(two_phases, target=FractionRange(0.15, 0.5))
+    at = torch.linspace(0.15, 0.5, 3, dtype=torch.float64)
+    targets = data.pattern_covariance(at.tolist()).double()
+    module = task(
+        phase_fraction_range=(0.15, 0.5),
+        covariance=[CovarianceTargets(maps, at) for maps in targets.unbind(dim=1)],
+        max_steps=120,
+    )
+    losses = fit(module, data, 120)
+    assert np.mean(losses[-20:]) < 0.6 * np.mean(losses[:3])
+    shares = []
+    for fraction in (0.15, 0.3, 0.5):
+        module.sample_fraction = fraction
+        shares.append(float((module.sample(2, 24, 0) > 0).double().mean()))
+    assert shares[0] + 0.1 < shares[1] < shares[2] - 0.1
+    np.testing.assert_allclose(shares, [0.15, 0.3, 0.5], atol=0.12)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+def test_normals_without_patterns_are_left_out(two_phases: NDArray[np.uint8]) -> None:
+    module, made = task(normals=(0, 2)), []
+    slab = module.slab
+    module.slab = lambda normal, *rest: (made.append(normal), slab(normal, *rest))[1]
+    fit(module, exemplar(two_phases, normals=2), 2)
+    assert made == [0, 2, 0, 2]
+    assert len(module.latest_slices) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+def test_autocorrelation_alone_is_matched(two_phases: NDArray[np.uint8]) -> None:
+    data = exemplar(two_phases)
+    means = torch.tensor([two_phases.mean()])
+    targets = [CovarianceTargets(maps[None], means=means) for maps in data.covariance(4)]
+    module = task(loss_kind="autocorrelation", covariance=targets, covariance_weight=0.0)
+    losses = fit(module, data, 60)
+    assert np.mean(losses[-10:]) < 0.4 * np.mean(losses[:3])
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+def test_gram_loss_is_that_of_its_normal_and_no_part_of_the_state(two_phases: NDArray[np.uint8]) -> None:
+    class Mean(torch.nn.Module):
+        def __init__(self, target: float) -> None:
+            super().__init__()
+            self.target = torch.nn.Parameter(torch.tensor(target))
+
+        def forward(self, slices: torch.Tensor) -> torch.Tensor:
+            return (slices.mean() - self.target).square()
+
+    module = task(loss_kind="gram", gram=[Mean(0.2), Mean(0.2), Mean(0.2)])
+    losses = fit(module, exemplar(two_phases), 40)
+    assert losses[-1] < 0.1 * losses[0]
+    assert not any("gram" in name for name in module.state_dict())
 
 
 def test_weights_depend_on_the_seed_alone() -> None:
@@ -155,13 +219,11 @@ def test_sample_in_the_precision_of_training(two_phases: NDArray[np.uint8]) -> N
             seen.append(pl_module.sample(2, 8, 0))
 
     module.network.head.register_forward_hook(lambda head, inputs, output: seen.append(output.dtype))
-    data = Exemplar(indicators(two_phases, Phases((0, 1), 1)), patch_size=5, count=256, symmetric=True, seed=0,
-                    phase_fraction=None)  # fmt: skip
     trainer = Trainer(
         accelerator="cpu", max_steps=1, max_epochs=-1, logger=False, enable_checkpointing=False, callbacks=[Look()],
         enable_progress_bar=False, enable_model_summary=False, precision="bf16-mixed",
     )  # fmt: skip
-    trainer.fit(module, data)
+    trainer.fit(module, exemplar(two_phases))
     *dtypes, scores = seen
     assert set(dtypes) == {torch.bfloat16}
     assert len(dtypes) == 4

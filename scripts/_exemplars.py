@@ -1,0 +1,69 @@
+"""Images to reproduce: those of a folder, or media that need no file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from _reproduction import Options
+from PIL import Image
+
+import mcrgen
+from mcrgen.commands.demo import PHOTO_SCALE
+from mcrgen.data.examples import gaussian_level_cut, gravel, overlapping_spheres
+from mcrgen.errors import InputError
+from mcrgen.io.images import SUFFIXES, read_medium, write_labels
+
+_EDGE = 256
+
+
+def _write_gravel(path: Path) -> None:
+    """The photograph of `mcrgen demo`, segmented as there."""
+    photo = path.with_suffix(".png")
+    Image.fromarray(gravel()).save(photo)
+    mcrgen.segment(mcrgen.SegmentConfig(photo=photo, output=path, crop=(0, 0, 480, 480), scale=PHOTO_SCALE, overwrite=True))
+
+
+def _write_spheres(path: Path) -> None:
+    """A section of a three-dimensional medium: a slab of one voxel, with circles of all sizes."""
+    write_labels(path, overlapping_spheres((1, _EDGE, _EDGE), 6.0, 0.15, seed=1, periodic=False)[0], None)
+
+
+def _write_level_cut(path: Path, fraction: float, correlation: float) -> None:
+    write_labels(path, gaussian_level_cut((_EDGE, _EDGE), (1.0 - fraction, fraction), correlation, seed=0), None)
+
+
+BUILT_IN: dict[str, Callable[[Path], None]] = {
+    "gravel": _write_gravel,
+    "spheres": _write_spheres,
+    "level_cut": lambda path: _write_level_cut(path, 0.4, 3.0),
+    "sparse_level_cut": lambda path: _write_level_cut(path, 0.1, 4.0),
+}
+
+
+def exemplars(options: Options, built_in: Sequence[str]) -> dict[str, Path]:
+    """Name and file of each exemplar: the images of the folder, or those built-in media.
+
+    Raises:
+        InputError: no such folder, no images in it, or one that is not segmented.
+    """
+    if options.images is None:
+        return {name.replace("_", " "): _written(options.output / "exemplars" / f"{name}.tif") for name in built_in}
+    if not options.images.is_dir():
+        raise InputError(f"images: expected a folder with segmented images, there is none at '{options.images}'.")
+    files = sorted(path for path in options.images.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise InputError(f"images: expected files of type {', '.join(SUFFIXES)}, '{options.images}' has none.")
+    stems = [path.stem for path in files]
+    named = {path.stem if stems.count(path.stem) == 1 else path.name: path for path in files}
+    for path in files:
+        if read_medium(path, "images", phase=None, phase_name="phase").labels.ndim != 2:
+            raise InputError(f"images: expected 2D images, '{path}' is a volume; take it out of the folder.")
+    return named
+
+
+def _written(path: Path) -> Path:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        BUILT_IN[path.stem](path)
+    return path
