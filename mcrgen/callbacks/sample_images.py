@@ -18,7 +18,8 @@ from mcrgen.plotting.slices import plot_slices
 class SampleImages(Callback):
     """Writes the reference beside the slices of the latest training step, as a PNG and to every image-capable logger.
 
-    Works with any module that keeps ``latest_slices``: tensors ``(1, C, H, W)`` in [-1, 1], one per section normal.
+    Works with any module that keeps ``latest_slices``: by section normal (0 for z, 1 for y, 2 for x) a tensor
+    ``(1, C, H, W)`` in [-1, 1].
     """
 
     def __init__(self, folder: Path, reference: NDArray[np.float32], *, every: int) -> None:
@@ -43,11 +44,10 @@ class SampleImages(Callback):
         """Draw when it is time."""
         if not self._interval.due(trainer):
             return
-        latest: list[Tensor] = pl_module.latest_slices  # type: ignore[assignment]
-        slices = [s[0].float().cpu().numpy() for s in latest]
-        panels = {"exemplar": _grey(self.reference)} | {
-            f"normal to {axis}": _grey((s + 1) / 2) for axis, s in zip("zyx", slices, strict=True)
-        }
+        latest: dict[int, Tensor] = pl_module.latest_slices  # type: ignore[assignment]
+        slices = {"zyx"[normal]: slice_[0].float().cpu().numpy() for normal, slice_ in latest.items()}
+        panels = {"exemplar": _grey(self.reference)}
+        panels |= {f"normal to {axis}": _grey((slice_ + 1) / 2) for axis, slice_ in slices.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step_{trainer.global_step:06d}.png"
         plot_slices(path, panels, title=f"step {trainer.global_step}")

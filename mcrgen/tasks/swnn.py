@@ -103,7 +103,7 @@ class SWNNTask(Task):
             phase_fraction_range=None if phase_fraction_range is None else list(phase_fraction_range),
         )
         self.automatic_optimization = False
-        self.latest_slices: list[Tensor] = []
+        self.latest_slices: dict[int, Tensor] = {}
         self.covariance: nn.ModuleList | None = None
         if covariance:
             self.covariance = nn.ModuleList(CovarianceMatching(targets) for targets in covariance)
@@ -145,12 +145,12 @@ class SWNNTask(Task):
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         optimizer.zero_grad()  # type: ignore[union-attr]
         total = torch.zeros((), device=self.device)
-        self.latest_slices = []
+        self.latest_slices = {}
         targets, fraction = batch
         for place, (normal, target) in enumerate(zip(self.hparams["normals"], targets, strict=True)):
             generator = self._generator(normal)
             slice_ = self.slab(normal, generator, fraction)
-            self.latest_slices.append(slice_.detach())
+            self.latest_slices[normal] = slice_.detach()
             loss = self._loss(slice_, place, target, fraction, generator).float() / len(targets)
             self.manual_backward(loss)
             total += loss.detach()
