@@ -57,6 +57,7 @@ def show_achieved(axes: Axes, control: Control, results: dict[str, Result]) -> N
     for (way, result), marker, colour in zip(results.items(), "sD", ("tab:blue", "tab:orange"), strict=True):
         for (kind, measured), face in zip(result.measured.items(), ("none", colour), strict=True):
             axes.plot(control.targets, [m.fraction for m in measured], marker, color=colour, mfc=face, ms=7, label=way + kind)
+    axes.set_xticks(control.targets)
     axes.set(xlabel="requested phase fraction", ylabel="achieved phase fraction", title="phase fractions")
     axes.legend(frameon=False, fontsize=9)
 

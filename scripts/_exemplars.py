@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from _reproduction import Options
+from _reproduction import Options, training
 from PIL import Image
 
 import mcrgen
+from mcrgen.commands._media import output_folder
 from mcrgen.commands.demo import PHOTO_SCALE
 from mcrgen.data.examples import gaussian_level_cut, gravel, overlapping_spheres
-from mcrgen.errors import InputError
+from mcrgen.errors import InputError, require_positive, require_seed, require_writable
 from mcrgen.io.images import SUFFIXES, read_medium, write_labels
 
 _EDGE = 256
@@ -41,25 +45,50 @@ BUILT_IN: dict[str, Callable[[Path], None]] = {
 }
 
 
-def exemplars(options: Options, built_in: Sequence[str]) -> dict[str, Path]:
-    """Name and file of each exemplar: the images of the folder, or those built-in media.
+def begin(options: Options, built_in: Sequence[str]) -> dict[str, Path]:
+    """Check the options and that what is in the folder belongs to them.
+
+    Returns:
+        Name and file of each exemplar: the images of the folder, or those built-in media.
 
     Raises:
-        InputError: no such folder, no images in it, or one that is not segmented.
+        InputError: an option is wrong, the folder holds something else, or there are no segmented images.
     """
-    if options.images is None:
-        return {name.replace("_", " "): _written(options.output / "exemplars" / f"{name}.tif") for name in built_in}
-    if not options.images.is_dir():
-        raise InputError(f"images: expected a folder with segmented images, there is none at '{options.images}'.")
-    files = sorted(path for path in options.images.iterdir() if path.suffix.lower() in SUFFIXES)
+    require_seed(options.seed)
+    require_positive("size", options.edge)
+    require_writable("output", options.output)
+    path, settings = options.output / "settings.json", _settings(options)
+    before = json.loads(path.read_text()) if path.exists() else settings
+    for key in (key for key in settings if before.get(key) != settings[key]):
+        raise InputError(
+            f"output: '{options.output}' was made with {key} {before.get(key)}, not {settings[key]}; choose another folder."
+        )
+    training(options, path, options.output)  # says what is wrong with its settings
+    images = _images(options.images) if options.images is not None else {}
+    with output_folder(options.output):
+        path.write_text(json.dumps(settings, indent=2))
+        return images or {name.replace("_", " "): _written(options.output / "exemplars" / f"{name}.tif") for name in built_in}
+
+
+def _settings(options: Options) -> dict[str, object]:
+    """What settles the results, as it is read back from JSON."""
+    values = {"script": Path(sys.argv[0]).stem} | asdict(options) | {"images": options.images and options.images.resolve()}
+    del values["output"]
+    settings: dict[str, object] = json.loads(json.dumps(values, default=str))
+    return settings
+
+
+def _images(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise InputError(f"images: expected a folder with segmented images, there is none at '{folder}'.")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not files:
-        raise InputError(f"images: expected files of type {', '.join(SUFFIXES)}, '{options.images}' has none.")
-    stems = [path.stem for path in files]
-    named = {path.stem if stems.count(path.stem) == 1 else path.name: path for path in files}
+        raise InputError(f"images: expected files of type {', '.join(SUFFIXES)}, '{folder}' has none.")
     for path in files:
         if read_medium(path, "images", phase=None, phase_name="phase").labels.ndim != 2:
             raise InputError(f"images: expected 2D images, '{path}' is a volume; take it out of the folder.")
-    return named
+    stems = [path.stem for path in files]
+    return {path.stem if stems.count(path.stem) == 1 else path.name: path for path in files}
 
 
 def _written(path: Path) -> Path:

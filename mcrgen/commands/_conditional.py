@@ -52,10 +52,6 @@ class ConditionalGenerator:
 
         return generator_over(self._network, self._table, field, torch_dtype(self._precision))
 
-    def threshold(self, fraction: float) -> float:
-        """Score above which the phase of interest is."""
-        return float(self._table.threshold_at([fraction])[0])
-
     @property
     def _stored(self) -> ConditionTable:
         from mcrgen.generation.conditional import ConditionTable
@@ -79,7 +75,7 @@ class ConditionalGenerator:
                 phase=self._record["phases"]["phase"],
                 dtype=torch_dtype(self._precision),
                 precision=self._precision.value,
-                blocks=settings["threshold_blocks"],
+                blocks=settings["fraction_blocks"],
                 block_size=settings["threshold_block_size"],
                 advance=lambda: progress.advance(bar),
             )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mcrgen.generation.generator import Generator
+    from mcrgen.networks.folded import FoldedNetwork
     from mcrgen.tasks.swnn import SWNNTask
 
 _SHOWN_FRACTIONS = 3
@@ -45,24 +46,36 @@ def calibrate_task(config: TrainConfig, task: SWNNTask, exemplars: Exemplars, pr
 def _calibrate_one(
     settings: CalibrationConfig, task: SWNNTask, fractions: tuple[float, ...], phase: int, precision: Precision
 ) -> None:
-    from mcrgen.generation.calibration import calibrate, reestimate_batchnorm
-    from mcrgen.generation.generator import Generator
+    from mcrgen.generation.calibration import reestimate_batchnorm
 
     network = task.network
     with console.status("calibrating on full volumes"):
         reestimate_batchnorm(
             network, network.halo, network.noise_channels, settings.batchnorm_blocks, settings.batchnorm_block_size
         )
-        generator = Generator(network.folded(torch_dtype(precision)), network.halo, network.noise_channels)
-        calibration = calibrate(
-            generator,
-            fractions,
-            phase=phase,
-            precision=precision.value,
-            blocks=settings.threshold_blocks,
-            block_size=settings.threshold_block_size,
-        )
-    task.record["calibration"] = configuration.to_plain(calibration)
+        _calibrate(settings, task, network.folded(torch_dtype(precision)), fractions, phase, precision)
+
+
+def _calibrate(
+    settings: CalibrationConfig,
+    task: SWNNTask,
+    folded: FoldedNetwork,
+    fractions: tuple[float, ...],
+    phase: int,
+    precision: Precision,
+) -> None:
+    from mcrgen.generation.calibration import calibrate
+    from mcrgen.generation.generator import Generator
+
+    found = calibrate(
+        Generator(folded, task.network.halo, task.network.noise_channels),
+        fractions,
+        phase=phase,
+        precision=precision.value,
+        blocks=settings.threshold_blocks,
+        block_size=settings.threshold_block_size,
+    )
+    task.record["calibration"] = configuration.to_plain(found)
 
 
 def _calibrate_range(
@@ -70,7 +83,7 @@ def _calibrate_range(
 ) -> None:
     import numpy as np
 
-    from mcrgen.generation.conditional import measure_table
+    from mcrgen.generation.conditional import generator_at, measure_table
 
     low, high = task.hparams["phase_fraction_range"]
     with progress_bar(transient=True) as progress:
@@ -82,18 +95,12 @@ def _calibrate_range(
             dtype=torch_dtype(precision),
             precision=precision.value,
             batchnorm=(settings.batchnorm_blocks, settings.batchnorm_block_size),
-            threshold=(settings.threshold_blocks, settings.threshold_block_size),
+            threshold=(settings.fraction_blocks, settings.threshold_block_size),
             advance=lambda: progress.advance(bar),
         )
     task.record["conditional"] = table.plain()
-    task.network.statistics = table.statistics_at([fractions[phase]])[0]
-    task.record["calibration"] = {
-        "bias": [-float(table.threshold_at([fractions[phase]])[0])],
-        "fractions": list(fractions),
-        "achieved": list(fractions),
-        "precision": precision.value,
-        "voxels": settings.threshold_blocks * settings.threshold_block_size**3,
-    }
+    generator = generator_at(task.network, table, fractions[phase], torch_dtype(precision))
+    _calibrate(settings, task, generator.network, fractions, phase, precision)
 
 
 def preview(path: Path, config: TrainConfig, task: SWNNTask, exemplars: Exemplars, precision: Precision) -> None:

@@ -81,13 +81,10 @@ class LoadedGenerator:
         return trained if phase_fraction is None else rescale_fractions(trained, self.phase, phase_fraction)
 
     def calibration(self, phase_fraction: float | None) -> Calibration:
-        """The checkpoint's calibration, or a new one for another fraction or arithmetic."""
+        """The checkpoint's calibration, or a new one of this network for another fraction or arithmetic."""
         from mcrgen.generation.calibration import Calibration, calibrate
 
         stored, fractions = self.record["calibration"], self.fractions(phase_fraction)
-        if self.conditional is not None and self.fraction is not None and phase_fraction in (None, self.fraction):
-            bias = (-self.conditional.threshold(self.fraction),)
-            return Calibration(bias, fractions, fractions, self.precision.value, stored["voxels"])
         if phase_fraction is None and stored["precision"] == self.precision.value:
             return Calibration(
                 tuple(stored["bias"]), fractions, tuple(stored["achieved"]), stored["precision"], stored["voxels"]

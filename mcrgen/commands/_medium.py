@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mcrgen.generation.team import Team
 
 _SAME_SIZE = 0.01
+_ROUNDING = 1e-7
 
 
 @dataclass(frozen=True)
@@ -153,9 +154,14 @@ def _fractions(config: GenerateConfig, loaded: LoadedGenerator, extent: Extent, 
     text = phase_fraction_text(config)
     if text is None:
         return None
-    bounds = FRACTIONS if loaded.conditional is None else Bounds(*loaded.conditional.range)
+    bounds = FRACTIONS if loaded.conditional is None else _within(*loaded.conditional.range)
     shape, period, stretched = extent.shape, extent.period, config.resample_field
     return parse_field("phase_fraction_field", text, shape, period, files, bounds=bounds, stretched=stretched)
+
+
+def _within(low: float, high: float) -> Bounds:
+    """Bounds that let the ends pass in single precision too, in which files have them."""
+    return Bounds(low - _ROUNDING, high + _ROUNDING)
 
 
 def _noise(config: GenerateConfig, mask: ScalarField | None, extent: Extent, files: ExitStack) -> Noise:

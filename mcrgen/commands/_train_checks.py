@@ -41,7 +41,7 @@ def check_numbers(config: TrainConfig) -> None:
                  "optimizer.learning_rate", "optimizer.final_learning_rate", "trainer.max_steps", "trainer.checkpoint_every",
                  "trainer.preview_every", "trainer.log_every", "calibration.batchnorm_blocks",
                  "calibration.batchnorm_block_size", "calibration.threshold_blocks",
-                 "calibration.threshold_block_size", "calibration.fractions", "monitor.max_lag"):  # fmt: skip
+                 "calibration.threshold_block_size", "calibration.fraction_blocks", "monitor.max_lag"):  # fmt: skip
         section, key = name.split(".")
         require_positive(name, getattr(getattr(config, section), key))
     if config.network.layers < 0:
@@ -57,6 +57,10 @@ def check_numbers(config: TrainConfig) -> None:
     _check_monitor(config.monitor)
     if config.data.voxel_size_um is not None:
         require_positive("data.voxel_size_um", config.data.voxel_size_um)
+    if config.calibration.fractions < 2:
+        raise InputError(
+            f"calibration.fractions: expected 2 or more, the ends of the range, got {config.calibration.fractions}."
+        )
     _check_fractions(config.data)
     if config.loss.kind != LossKind.gram and config.loss.vgg_weights is not None:
         raise InputError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import CubicSpline, PchipInterpolator
 from torch import Tensor
 
 from mcrgen.generation.calibration import calibrate, reestimate_batchnorm
@@ -22,8 +22,9 @@ _LEVELS_PER_KNOT = 32
 class ConditionTable:
     """Statistics and threshold of a conditional two-phase network as functions of the phase fraction.
 
-    Both are measured at some fractions with the same noise, and interpolated in between by a monotone cubic (Fritsch and
-    Carlson, SIAM J. Numer. Anal. 17, 1980), the variances by their logarithm.
+    Both are measured at some fractions with the same noise. In between, the statistics, smooth functions, are interpolated by
+    a cubic spline, the variances by their logarithm; the thresholds, which may move far where few scores are near them, by a
+    monotone cubic (Fritsch and Carlson, SIAM J. Numer. Anal. 17, 1980).
 
     Attributes:
         fractions: ``(K,)`` phase fractions, ascending.
@@ -39,7 +40,7 @@ class ConditionTable:
         """Statistics ``(N, layers - 1, 2, channels)`` at any fractions of the range."""
         means, variances = self.statistics.double().unbind(dim=2)
         known = torch.stack([means, variances.clamp_min(torch.finfo(torch.float32).tiny).log()], dim=2).numpy()
-        found = torch.from_numpy(PchipInterpolator(self.fractions, known)(np.asarray(fractions)))
+        found = torch.from_numpy(CubicSpline(self.fractions, known)(np.asarray(fractions)))
         return torch.stack([found[:, :, 0], found[:, :, 1].exp()], dim=2).float()
 
     def threshold_at(self, fractions: Sequence[float]) -> Tensor:
