@@ -13,6 +13,7 @@ import mcrgen
 from mcrgen import config
 from mcrgen.commands._exemplars import Exemplars, read_exemplars
 from mcrgen.data.examples import gaussian_level_cut
+from mcrgen.descriptors.two_point import two_point_correlation
 from mcrgen.errors import InputError
 
 
@@ -203,3 +204,32 @@ def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: l
     with pytest.raises(InputError, match=message):
         train(tmp_path, *overrides)
     assert not (tmp_path / "run").exists()
+
+
+def autocorrelation(volume: NDArray[np.uint8], lag: int) -> list[float]:
+    """Scaled autocovariance (S2 - phi^2) / (phi - phi^2) at a lag along z, y and x."""
+    indicator = torch.from_numpy(volume == 1)[None, None].double()
+    fraction = float(indicator.mean())
+    s2 = [float(two_point_correlation(indicator, lag, axis)[0, 0, lag]) for axis in range(3)]
+    return [(value - fraction**2) / (fraction - fraction**2) for value in s2]
+
+
+@pytest.mark.parametrize("axis", ["z", "y"])
+def test_layers_come_out_across_the_transverse_axis(tmp_path: Path, axis: str) -> None:
+    """Thin layers normal to an axis, known from a section across it and one along it: S2 falls fastest along that axis."""
+    number = "zyx".index(axis)
+    correlations = tuple(0.8 if a == number else 3.0 for a in range(3))
+    medium = gaussian_level_cut((64, 64, 64), (0.5, 0.5), correlations, 0)
+    other = (number + 1) % 3
+    for normal in (number, other):
+        np.save(tmp_path / f"{normal}.npy", np.take(medium, 32, axis=normal))
+    trained = train(
+        tmp_path, f"data.transverse_axis={axis}", "network.channels=8", "network.layers=4", "trainer.max_steps=100",
+        "trainer.slab_size=32", "loss.projections=32", "monitor.every=0",
+        *(f"data.images_{'zyx'[n]}=[{tmp_path / str(n)}.npy]" for n in (number, other)),
+    )  # fmt: skip
+    output = tmp_path / "v.npy"
+    mcrgen.generate(mcrgen.GenerateConfig(checkpoint=trained.checkpoint, output=output, size=(48,), exact=True))
+    found, expected = autocorrelation(np.load(output), 3), autocorrelation(medium, 3)
+    np.testing.assert_allclose(found, expected, atol=0.25)
+    assert min(found[a] for a in range(3) if a != number) > found[number] + 0.25
