@@ -51,7 +51,7 @@ class Bounds:
 
     def __str__(self) -> str:
         if self.high < math.inf:
-            return f"values between {self.low:g} and {self.high:g}" + (" (exclusive)" if self.exclusive else "")
+            return f"values between {self.low:.5g} and {self.high:.5g}" + (" (exclusive)" if self.exclusive else "")
         return "finite values" if self.low == -math.inf else f"values of {self.low:g} or more"
 
 

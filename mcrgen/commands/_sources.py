@@ -139,8 +139,8 @@ class OneGenerator(Source):
         self._field = phase_fraction_field
         self._exact = exact
         if phase_fraction_field is not None and loaded.conditional is not None:
-            loaded = loaded.over(moved(phase_fraction_field, extent.origin))
-        self._network = block_scores(loaded, noise, extent.origin)
+            self._loaded = loaded.over(moved(phase_fraction_field, extent.origin))
+        self._network = block_scores(self._loaded, noise, extent.origin)
         self._adjusted: BlockScores | None = None
 
     def settle(self, blocks: Sequence[Block], team: Team) -> Settled:

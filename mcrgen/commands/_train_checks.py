@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mcrgen import config as configuration
 from mcrgen.commands._console import console
@@ -165,17 +166,34 @@ def find_resume_point(config: TrainConfig, folder: Path, exemplars: Exemplars) -
     from mcrgen.io.checkpoints import read_checkpoint
 
     record = read_checkpoint(last, "resume")["mcrgen"]
+    if "exemplars" not in record:
+        raise InputError(
+            f"resume: the run in '{folder}' was begun by an older version of mcrgen, whose training this one cannot go on "
+            "with; train anew with --overwrite or another --output."
+        )
     changed = [key for key in configuration.differences(config, record["config"]) if not key.startswith(_FREE_ON_RESUME)]
     if changed:
         raise InputError(
             f"resume: {', '.join(changed)} differ from the run in '{folder}'; give the same options "
             f"(`--config {folder / 'config.yaml'}`) or another --output."
         )
-    before = {(known["option"], known["sha256"]) for known in record["exemplars"]}
-    for known in files_record(exemplars):
-        if (known["option"], known["sha256"]) not in before:
+    _check_same_files(files_record(exemplars), record["exemplars"], folder)
+    return last
+
+
+def _check_same_files(files: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Raise unless these are the files, in the order, that a run began with: the order numbers the patterns."""
+    known = [(file["option"], file["sha256"]) for file in before]
+    if [(file["option"], file["sha256"]) for file in files] == known:
+        return
+    for file in files:
+        if (file["option"], file["sha256"]) not in known:
             raise InputError(
-                f"resume: '{known['path']}' is not the image that the run in '{folder}' began with; give that one "
+                f"resume: '{file['path']}' is not the image that the run in '{folder}' began with; give that one "
                 "or another --output."
             )
-    return last
+    expected, got = (", ".join(f"'{file['path']}'" for file in some) for some in (before, files))
+    raise InputError(
+        f"resume: expected all images that the run in '{folder}' began with in their order, {expected}, got {got}; "
+        "give those or another --output."
+    )

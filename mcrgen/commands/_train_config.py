@@ -177,7 +177,7 @@ class LoggingConfig:
 
 @dataclass(kw_only=True)
 class TrainConfig:
-    """Train a 3D generator on one segmented image by sliced-Wasserstein distance between local patterns (SWNN)."""
+    """Train a 3D generator on segmented images by sliced-Wasserstein distance between local patterns (SWNN)."""
 
     data: DataConfig
     network: NetworkConfig = field(default_factory=NetworkConfig)

@@ -53,7 +53,8 @@ class VirtualVolume:
             checkpoint: the model.ckpt of a training run.
             seed: seed of the noise, 0 or more.
             size: edge length, or (D, H, W), in voxels.
-            phase_fraction: fraction of the phase of interest, by its threshold; the trained one if None.
+            phase_fraction: fraction of the phase of interest: of a checkpoint trained for a range, any within it; of others
+                near the trained one, by the threshold. The trained one if None.
             precision: auto, fp32, bf16 or fp16.
             device: auto, cpu, cuda or cuda:N.
             block_size: edge length of the blocks that are computed and kept, in voxels.

@@ -66,7 +66,8 @@ class GenerateConfig:
     exact: bool = False
     """Choose the threshold in a first pass: this very volume, inside its mask, then has the fraction within 1e-4."""
     phase_fraction_field: Annotated[str | None, _unset("FIELD")] = None
-    """Local fraction of the phase of interest (a porosity field), for generators of two phases: the threshold follows it.
+    """Local fraction of the phase of interest (a porosity field), for generators of two phases: the network of a
+    checkpoint trained for a range follows it, of others the threshold does.
     What is achieved is written beside the volume: OUT.phase_fraction.tif (local means), .csv and .png (profiles)."""
     gradient_axis: Annotated[str | None, _unset("z|y|x")] = None
     """Axis of a phase fraction field that is a ramp without one: 0.1:0.3 along z is 0.1:0.3:z."""

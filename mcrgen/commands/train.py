@@ -1,4 +1,4 @@
-"""``mcrgen train``: a labelled image becomes a trained generator."""
+"""``mcrgen train``: labelled images become a trained generator."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def run(config: TrainConfig) -> TrainResult:
     exemplars = read_exemplars(config.data)
     check_exemplars(config, exemplars)
     folder = (config.output or Path("runs") / exemplars.name).resolve()
-    config = replace(config, output=folder, data=with_absolute_paths(config.data))
+    loss = replace(config.loss, vgg_weights=config.loss.vgg_weights and config.loss.vgg_weights.resolve())
+    config = replace(config, output=folder, data=with_absolute_paths(config.data), loss=loss)
     resume_from = find_resume_point(config, folder, exemplars)
     with quiet_libraries():
         data = build_data(config, exemplars)

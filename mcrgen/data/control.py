@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -56,8 +57,9 @@ class FractionRange:
         name, what, got = "data.phase_fraction", "a target", f"{self.low:g}"
         if self.low != self.high:
             name, what, got = "data.phase_fraction_range", "an ascending range", f"{self.low:g} to {self.high:g}"
+        low, high = math.ceil(reach[0] * 1e4) / 1e4, math.floor(reach[1] * 1e4) / 1e4  # rounded inwards: they can be asked for
         raise InputError(
-            f"{name}: expected {what} within what the exemplar's patterns reach, {reach[0]:.4f} to {reach[1]:.4f}, got {got}."
+            f"{name}: expected {what} within what the exemplar's patterns reach, {low:.4f} to {high:.4f}, got {got}."
         )
 
 

@@ -123,9 +123,8 @@ class SWNN(nn.Module):
     @property
     def statistics(self) -> Tensor:
         """Running means and variances of the normalised layers, ``(layers - 1, 2, channels)``; can be set."""
-        return torch.stack(
-            [torch.stack([cast("Tensor", n.running_mean), cast("Tensor", n.running_var)]) for n in self._norms()]
-        )
+        values = [cast("Tensor", value) for norm in self._norms() for value in (norm.running_mean, norm.running_var)]
+        return torch.cat([self.head.weight.new_empty(0), *values]).reshape(-1, 2, self.head.in_channels)
 
     @statistics.setter
     def statistics(self, values: Tensor) -> None:
@@ -152,7 +151,7 @@ class SWNN(nn.Module):
 
     @torch.no_grad()
     def modulated(self, dtype: torch.dtype, conditions: Tensor, statistics: Tensor, thresholds: Tensor) -> ModulatedNetwork:
-        """Return an inference copy of a conditional network whose number varies from voxel to voxel.
+        """Return an inference copy of a conditional network whose number varies from voxel to voxel, on the same device.
 
         Args:
             dtype: data type of the 3x3x3 convolutions.
@@ -176,10 +175,10 @@ class SWNN(nn.Module):
             convolutions,
             deepcopy(self.head),
             NEGATIVE_SLOPE,
-            conditions=conditions,
+            conditions=conditions.to(factors.device),
             factors=factors,
             summands=summands,
-            thresholds=thresholds,
+            thresholds=thresholds.to(factors.device),
         )
         return _for_inference(network)
 

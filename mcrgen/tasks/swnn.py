@@ -20,7 +20,7 @@ THIN_LAST = ((1, 2, 0), (0, 2, 1), (0, 1, 2))
 
 
 class SWNNTask(Task):
-    """Fit :class:`SWNN` to the patterns of one image (Ma, Teng, Yan et al.).
+    """Fit :class:`SWNN` to the patterns of images of one medium (Ma, Teng, Yan et al.).
 
     Each step generates one slab of one voxel's thickness normal to z, to y and to x, each from fresh noise, and scores its
     slice against its own batch of target patterns; the three gradients are accumulated one after the other, so that only one

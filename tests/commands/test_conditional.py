@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +10,14 @@ from numpy.typing import NDArray
 from tiny import tiny_config
 
 import mcrgen
+from mcrgen.commands._extent import Extent
 from mcrgen.commands._generators import load_generator
 from mcrgen.commands._hardware import Precision
+from mcrgen.commands._sources import OneGenerator
 from mcrgen.errors import InputError
-from mcrgen.generation.noise import Noise
+from mcrgen.generation.fields import constant
+from mcrgen.generation.noise import APERIODIC, Noise
+from mcrgen.tasks.swnn import SWNNTask
 
 LOW, HIGH = 0.2, 0.4
 STEPS = ["trainer.max_steps=60", "monitor.every=0", "calibration.fractions=3"]
@@ -97,6 +102,37 @@ def test_a_field_from_a_file_moves_with_the_box(conditional: Path, tmp_path: Pat
     halo = 2
     assert (volume[:, :, : 12 - halo] != low[:, :, : 12 - halo]).mean() < 1e-3
     assert (volume[:, :, 12 + halo :] != high[:, :, 12 + halo :]).mean() < 1e-3
+
+
+def test_the_memory_of_a_field_is_that_of_the_network_that_follows_it(conditional: Path) -> None:
+    loaded = load_generator(conditional, "cpu", Precision.fp32)
+    field, extent, shape = constant(0.3), Extent((0, 0, 0), (40, 30, 20), APERIODIC), (20, 30, 20)
+    source = OneGenerator(loaded, Noise(0), extent, None, field, exact=False, inside=None)
+    assert source.memory(shape) == loaded.over(field).generator.memory(shape) > loaded.generator.memory(shape)
+
+
+def test_a_resumed_training_is_the_uninterrupted_one(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the running means of each part of the range, and the fraction of each step."""
+    options = [f"data.phase_fraction_range=[{LOW},{HIGH}]", "monitor.every=0", "calibration.fractions=2"]
+    whole = mcrgen.train(tiny_config(image, tmp_path / "whole", *options))
+    step = SWNNTask.training_step
+
+    def interrupted(self: SWNNTask, batch: Any, batch_idx: int) -> None:
+        if self.global_step == 5:
+            raise KeyboardInterrupt
+        step(self, batch, batch_idx)
+
+    monkeypatch.setattr(SWNNTask, "training_step", interrupted)
+    with pytest.raises(mcrgen.StoppedError, match="go on with"):
+        mcrgen.train(tiny_config(image, tmp_path / "cut", *options))
+    monkeypatch.undo()
+    resumed = mcrgen.train(tiny_config(image, tmp_path / "cut", *options, "resume=true"))
+    first, second = (torch.load(run.checkpoint, weights_only=True) for run in (whole, resumed))
+    assert first["state_dict"].keys() == second["state_dict"].keys()
+    for key, value in first["state_dict"].items():
+        torch.testing.assert_close(second["state_dict"][key], value, rtol=0, atol=1e-4)
+    table = [content["mcrgen"]["conditional"]["thresholds"] for content in (first, second)]
+    np.testing.assert_allclose(table[1], table[0], atol=1e-3)
 
 
 def test_in_another_arithmetic_thresholds_are_measured_anew(conditional: Path) -> None:

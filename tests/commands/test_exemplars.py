@@ -117,9 +117,35 @@ def test_resuming_wants_the_same_files(tmp_path: Path) -> None:
     save(tmp_path / "a.npy", (30, 30)), save(tmp_path / "b.npy", (30, 30), seed=1)
     files = f"data.images=[{tmp_path / 'a.npy'},{tmp_path / 'b.npy'}]"
     train(tmp_path, files)
+    for others in (f"[{tmp_path / 'b.npy'},{tmp_path / 'a.npy'}]", f"[{tmp_path / 'a.npy'}]"):
+        with pytest.raises(InputError, match=r"resume: expected all images .* in their order, '.*a\.npy', '.*b\.npy', got '"):
+            train(tmp_path, f"data.images={others}", "resume=true")
     save(tmp_path / "b.npy", (30, 30), seed=2)
     with pytest.raises(InputError, match=r"resume: '.*b\.npy' is not the image that the run in .* began with"):
         train(tmp_path, files, "resume=true")
+
+
+def test_resuming_a_run_of_an_older_version_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "a.npy", (30, 30))
+    last = train(tmp_path, f"data.image={tmp_path / 'a.npy'}").folder / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    content["mcrgen"]["exemplar"] = content["mcrgen"].pop("exemplars")[0]
+    torch.save(content, last)
+    with pytest.raises(InputError, match=r"resume: the run in '.*' was begun by an older version of mcrgen, .*--overwrite"):
+        train(tmp_path, f"data.image={tmp_path / 'a.npy'}", "resume=true")
+
+
+def test_feature_weights_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mcrgen.networks import vgg_weights
+
+    save(tmp_path / "a.npy", (30, 30)), (tmp_path / "vgg.pth").touch()
+    random = vgg_weights.load_vgg("random", padding="zero")
+    given: list[Path] = []
+    monkeypatch.setattr(vgg_weights, "load_vgg", lambda source, **_: (given.append(source), random)[1])
+    monkeypatch.chdir(tmp_path)
+    trained = train(tmp_path, "data.image=a.npy", "loss.kind=gram", "loss.vgg_weights=vgg.pth", "trainer.max_steps=1")
+    written = config.load(mcrgen.TrainConfig, trained.folder / "config.yaml")
+    assert [written.loss.vgg_weights] == given == [tmp_path / "vgg.pth"]
 
 
 def test_each_phase_gets_its_fraction(image3: Path, tmp_path: Path) -> None:

@@ -91,6 +91,11 @@ def test_bounds(bounds: Bounds, good: str, bad: str, message: str) -> None:
         field(bad, bounds)
 
 
+def test_bounds_that_are_a_little_wider_look_round() -> None:
+    with pytest.raises(InputError, match=r"expected values between 0\.05 and 0\.3, got 0\.4"):
+        field("0.4", Bounds(0.05 - 1e-7, 0.3 + 1e-7))
+
+
 def test_bounds_of_a_file(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.linspace(0.1, 1.2, 24).reshape(2, 3, 4))
     field(str(tmp_path / "a.npy"), DEVIATIONS)

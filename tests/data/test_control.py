@@ -91,3 +91,10 @@ def test_out_of_reach_says_the_range() -> None:
         FractionRange(0.05, 0.3).require_within((0.1, 0.5))
     with pytest.raises(InputError, match=r"data\.phase_fraction_range: expected an ascending range"):
         FractionRange(0.4, 0.3).require_within((0.1, 0.5))
+
+
+def test_what_is_said_to_be_within_reach_is() -> None:
+    reach = 0.12344, 0.45678
+    with pytest.raises(InputError, match=r"0\.1235 to 0\.4567"):
+        FractionRange(0.6, 0.6).require_within(reach)
+    FractionRange(0.1235, 0.4567).require_within(reach)

@@ -120,6 +120,25 @@ def test_every_voxel_follows_its_own_number() -> None:
     torch.testing.assert_close(found, net.head(x) - rounded, rtol=1e-3, atol=1e-4)
 
 
+def test_the_modulated_network_is_all_on_the_device_of_the_network() -> None:
+    """Tables come from a checkpoint, on the CPU, and so do the numbers of each block."""
+    net = network()
+    net.conditioning = None  # the device without memory has no autocast
+    net.to("meta")
+    found = net.modulated(torch.float32, torch.linspace(LOW, HIGH, 5), torch.zeros(5, 2, 2, 6), torch.zeros(5, 1))
+    assert {tensor.device.type for tensor in (*found.parameters(), *found.buffers())} == {"meta"}
+    (scores,) = found.modulated_slabs([(torch.zeros(1, 2, 9, 10, 11, device="meta"), torch.full((9, 10, 11), LOW))])
+    assert scores.shape == (1, 1, 3, 4, 5)
+
+
+def test_one_layer_has_no_statistics() -> None:
+    net = SWNN(out_channels=1, channels=6, layers=1, noise_channels=2, condition_range=(LOW, HIGH))
+    assert net.statistics.shape == (0, 2, 6)
+    noise = torch.randn(1, 2, 5, 6, 7)
+    found = scores(modulated(net), noise, torch.full((5, 6, 7), 0.2), 5)
+    torch.testing.assert_close(found, at(net, 0.2, noise), rtol=1e-4, atol=1e-5)
+
+
 def test_numbers_outside_take_the_nearest_row() -> None:
     net = modulated(network())
     assert net.rows(torch.tensor([-1.0, LOW, 0.149, 0.2, HIGH, 7.0])).tolist() == [0, 0, 1, 2, 4, 4]
