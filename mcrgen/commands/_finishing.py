@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mcrgen.generation.generator import Generator
-    from mcrgen.networks.folded import FoldedNetwork
     from mcrgen.tasks.swnn import SWNNTask
 
 _SHOWN_FRACTIONS = 3
@@ -47,28 +46,29 @@ def _calibrate_one(
     settings: CalibrationConfig, task: SWNNTask, fractions: tuple[float, ...], phase: int, precision: Precision
 ) -> None:
     from mcrgen.generation.calibration import reestimate_batchnorm
+    from mcrgen.generation.generator import Generator
 
     network = task.network
     with console.status("calibrating on full volumes"):
         reestimate_batchnorm(
             network, network.halo, network.noise_channels, settings.batchnorm_blocks, settings.batchnorm_block_size
         )
-        _calibrate(settings, task, network.folded(torch_dtype(precision)), fractions, phase, precision)
+        generator = Generator(network.folded(torch_dtype(precision)), network.halo, network.noise_channels)
+        _calibrate(settings, task, generator, fractions, phase, precision)
 
 
 def _calibrate(
     settings: CalibrationConfig,
     task: SWNNTask,
-    folded: FoldedNetwork,
+    generator: Generator,
     fractions: tuple[float, ...],
     phase: int,
     precision: Precision,
 ) -> None:
     from mcrgen.generation.calibration import calibrate
-    from mcrgen.generation.generator import Generator
 
     found = calibrate(
-        Generator(folded, task.network.halo, task.network.noise_channels),
+        generator,
         fractions,
         phase=phase,
         precision=precision.value,
@@ -100,7 +100,7 @@ def _calibrate_range(
         )
     task.record["conditional"] = table.plain()
     generator = generator_at(task.network, table, fractions[phase], torch_dtype(precision))
-    _calibrate(settings, task, generator.network, fractions, phase, precision)
+    _calibrate(settings, task, generator, fractions, phase, precision)
 
 
 def preview(path: Path, config: TrainConfig, task: SWNNTask, exemplars: Exemplars, precision: Precision) -> None:

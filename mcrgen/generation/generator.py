@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -28,7 +27,7 @@ class Generator:
         condition: for a :class:`~mcrgen.networks.modulated.ModulatedNetwork`: its number at every voxel.
     """
 
-    network: FoldedNetwork
+    network: FoldedNetwork | ModulatedNetwork
     halo: int
     noise_channels: int
     condition: ScalarField | None = None
@@ -49,11 +48,10 @@ class Generator:
         """
         boxes = list(self._boxes(origin, shape))
         values = (self._noise(noise, *box) for box in boxes)
-        if self.condition is None:
+        if isinstance(self.network, FoldedNetwork):
             return torch.cat(list(self.network.slabs(values)), dim=2)[0]
-        numbers = (torch.from_numpy(self.condition(*box)) for box in boxes)
-        modulated = cast("ModulatedNetwork", self.network).modulated_slabs(zip(values, numbers, strict=True))
-        return torch.cat(list(modulated), dim=2)[0]
+        numbers = (torch.from_numpy(self.condition(*box)) for box in boxes) if self.condition else ()
+        return torch.cat(list(self.network.slabs(zip(values, numbers, strict=True))), dim=2)[0]
 
     def _boxes(self, origin: Triple, shape: Triple) -> Iterator[tuple[Triple, Triple]]:
         """Origins and shapes that a box and its halo are cut into: as many planes at a time as the network likes."""

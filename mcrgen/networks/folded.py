@@ -12,8 +12,8 @@ _SLAB_BYTES = 30 << 20  # just under what malloc maps anew, and has zeroed by th
 _GPU_SLAB_BYTES = 256 << 20  # millions of voxels, enough to fill a GPU
 
 
-class FoldedNetwork(nn.Module):
-    """A chain of unpadded 3x3x3 convolutions with leaky ReLUs and a final 1x1x1 convolution, for inference.
+class InferenceNetwork(nn.Module):
+    """A chain of unpadded 3x3x3 convolutions with leaky ReLUs and a final 1x1x1 convolution.
 
     It is computed slab by slab along z, and every layer keeps the two planes of its input that its next output needs too.
     So no plane is computed twice within a block, whatever is alive stays in the processor's cache, and memory grows with the
@@ -48,6 +48,17 @@ class FoldedNetwork(nn.Module):
         """Bytes that a block takes whose noise comes in slabs of that size: every layer's input, and an output, and a tenth."""
         return int(1.1 * (len(self.convolutions) + 2) * (planes + 2) * height * width * self.width * self.dtype.itemsize)
 
+    def scores(self, x: Tensor) -> Tensor:
+        """What the final convolution makes of the last layer's output; plane by plane where that has to be widened."""
+        if x.dtype == torch.float32:
+            scores: Tensor = self.head(x)
+            return scores
+        return torch.cat([self.head(plane.float()) for plane in x.split(1, dim=2)], dim=2)  # type: ignore[no-untyped-call]
+
+
+class FoldedNetwork(InferenceNetwork):
+    """An :class:`InferenceNetwork` with everything but the leaky ReLUs folded into its convolutions."""
+
     def forward(self, noise: Tensor) -> Tensor:
         """Map noise ``(B, noise_channels, D + 2h, H + 2h, W + 2h)`` to scores ``(B, out_channels, D, H, W)``, float32."""
         return torch.cat(list(self.slabs(noise.split(self.planes(*noise.shape[3:]), dim=2))), dim=2)  # type: ignore[no-untyped-call]
@@ -69,13 +80,6 @@ class FoldedNetwork(nn.Module):
                 x = None if x is None else layer(x)
             if x is not None:
                 yield self.scores(x)
-
-    def scores(self, x: Tensor) -> Tensor:
-        """What the final convolution makes of the last layer's output; plane by plane where that has to be widened."""
-        if x.dtype == torch.float32:
-            scores: Tensor = self.head(x)
-            return scores
-        return torch.cat([self.head(plane.float()) for plane in x.split(1, dim=2)], dim=2)  # type: ignore[no-untyped-call]
 
 
 class Layer:

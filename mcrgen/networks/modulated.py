@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mcrgen.networks.folded import FoldedNetwork, Layer
+from mcrgen.networks.folded import InferenceNetwork, Layer
 
 
-class ModulatedNetwork(FoldedNetwork):
-    """A :class:`FoldedNetwork` whose layers scale and shift their channels as tables say for the number at each voxel.
+class ModulatedNetwork(InferenceNetwork):
+    """An :class:`InferenceNetwork` whose layers scale and shift their channels as tables say for the number at each voxel.
 
     Every voxel of every layer follows the number at its own place, so that a medium may change within the receptive field, and
     nothing depends on how it is cut into blocks. Where the number is the same everywhere, the scores are those of the folded
@@ -59,18 +59,18 @@ class ModulatedNetwork(FoldedNetwork):
         place = (numbers.to(low.device) - low) * ((len(self.conditions) - 1) / (high - low))
         return place.round_().clamp_(0, len(self.conditions) - 1).to(torch.int32)
 
-    def modulated_slabs(self, slabs: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+    def slabs(self, values: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
         """Scores, less the thresholds, of a block whose noise and numbers come slab by slab.
 
         Args:
-            slabs: consecutive pairs of noise ``(1, noise_channels, planes, H + 2h, W + 2h)`` and the numbers of the same voxels
+            values: consecutive pairs of noise ``(1, noise_channels, planes, H + 2h, W + 2h)`` and the numbers of its voxels
                 ``(planes, H + 2h, W + 2h)``; the first has the most planes.
 
         Yields:
             Consecutive slabs ``(1, out_channels, planes, H, W)``, ``2h`` planes fewer in all.
         """
         layers: list[_ModulatedLayer] = []
-        for noise, numbers in slabs:
+        for noise, numbers in values:
             if not layers:
                 tables = zip(self.convolutions, self.factors, self.summands, strict=True)
                 layers = [_ModulatedLayer(conv, self.slope, noise.shape[2], *table) for conv, *table in tables]

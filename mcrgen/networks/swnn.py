@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mcrgen.networks.conditioning import Conditioning
-from mcrgen.networks.folded import FoldedNetwork
+from mcrgen.networks.folded import FoldedNetwork, InferenceNetwork
 from mcrgen.networks.modulated import ModulatedNetwork
 
 NEGATIVE_SLOPE = 0.01
 KERNEL_SIZE = 3
 
-Inference = TypeVar("Inference", bound=FoldedNetwork)
+Inference = TypeVar("Inference", bound=InferenceNetwork)
 
 
 class _Block(nn.Module):

@@ -40,7 +40,7 @@ def at(net: SWNN, condition: float, noise: torch.Tensor) -> torch.Tensor:
 def scores(net: ModulatedNetwork, noise: torch.Tensor, numbers: torch.Tensor, planes: int) -> torch.Tensor:
     slabs = zip(noise.split(planes, dim=2), numbers.split(planes), strict=True)
     with torch.inference_mode():
-        return torch.cat(list(net.modulated_slabs(slabs)), dim=2)
+        return torch.cat(list(net.slabs(slabs)), dim=2)
 
 
 def test_conditioning_starts_as_the_identity() -> None:
@@ -127,7 +127,7 @@ def test_the_modulated_network_is_all_on_the_device_of_the_network() -> None:
     net.to("meta")
     found = net.modulated(torch.float32, torch.linspace(LOW, HIGH, 5), torch.zeros(5, 2, 2, 6), torch.zeros(5, 1))
     assert {tensor.device.type for tensor in (*found.parameters(), *found.buffers())} == {"meta"}
-    (scores,) = found.modulated_slabs([(torch.zeros(1, 2, 9, 10, 11, device="meta"), torch.full((9, 10, 11), LOW))])
+    (scores,) = found.slabs([(torch.zeros(1, 2, 9, 10, 11, device="meta"), torch.full((9, 10, 11), LOW))])
     assert scores.shape == (1, 1, 3, 4, 5)
 
 
