@@ -1,4 +1,4 @@
-"""Descriptors of sections: three-point correlation, Gram matrices, variation."""
+"""Descriptors of sections: three-point correlation, variation, shape of the interface, Gram matrices."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ NO_GRAM = "none"
 _S3_LIMIT = 8
 _LARGEST_S3_LIMIT = 32
 _GRAM_EDGE = 256
+_ORIENTED_EDGE = 16
 
 Sections = dict[str, "NDArray[np.uint8]"]
 PerNormal = dict[str, list["Tensor"]]
@@ -70,21 +71,29 @@ def check_gram(shapes: Iterable[tuple[int, ...]], source: str) -> None:
 
 
 def section_descriptors(sections: Sections, phase: int, *, s3_limit: int, features: nn.Module | None) -> dict[str, PerNormal]:
-    """Descriptor -> section normal -> mean over the sections, for ``s3``, ``variation`` and, with a network, ``gram``.
+    """Descriptor -> section normal -> mean over the sections.
 
+    ``s3``, ``variation``, ``bit_quads``; from 16 x 16 voxels on ``interface_orientation``; with a network ``gram``.
     Gram matrices are those of the first 256 x 256 voxels of each section: feature maps take 2 kB per voxel.
     """
     import torch
 
+    from mcrgen.descriptors.bit_quads import bit_quads
+    from mcrgen.descriptors.interface_orientation import interface_orientation
     from mcrgen.descriptors.three_point import three_point_correlation
     from mcrgen.descriptors.variation import normalised_variation
 
-    found: dict[str, PerNormal] = {name: {} for name in ("s3", "variation", *(("gram",) if features else ()))}
+    oriented = min(min(labels.shape[1:]) for labels in sections.values()) >= _ORIENTED_EDGE
+    wanted = {"s3": True, "variation": True, "bit_quads": True, "interface_orientation": oriented, "gram": features is not None}
+    found: dict[str, PerNormal] = {name: {} for name, measured in wanted.items() if measured}
     for normal, labels in sections.items():
         slices = torch.from_numpy(labels == phase)[:, None].float()
         one_by_one = (three_point_correlation(s[None], s3_limit)[0, 0] for s in slices)
         found["s3"][normal] = [sum(one_by_one, start=torch.zeros(())) / len(slices)]
         found["variation"][normal] = [normalised_variation(slices)[:, 0].mean(dim=0)]
+        found["bit_quads"][normal] = [bit_quads(slices)[:, 0].mean(dim=0)]
+        if oriented:
+            found["interface_orientation"][normal] = [interface_orientation(slices)[:, 0].mean(dim=0)]
         if features is not None:
             found["gram"][normal] = _mean_gram(slices[..., :_GRAM_EDGE, :_GRAM_EDGE], features)
     return found

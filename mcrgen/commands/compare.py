@@ -96,8 +96,9 @@ def run(config: CompareConfig) -> CompareResult:
     ``metrics.json`` has the keys ``format`` (2), ``provenance``, ``phase`` (value in the reference), ``reference`` (path,
     shape, values, voxel_size_um, phase_fractions, curves with mean, parts, scaled and band) and ``candidates``: by name, the
     same description, what :func:`mcrgen.descriptors.compare.compare` returns, and ``sections`` with the errors of ``s3``,
-    ``variation`` and ``gram`` by :func:`mcrgen.descriptors.compare.section_errors`, and ``pattern_distance``, the mean over
-    the normals of :func:`mcrgen.descriptors.pattern_distance.pattern_distance` between patterns of 7 x 7 voxels.
+    ``variation``, ``bit_quads``, ``interface_orientation`` and ``gram`` by
+    :func:`mcrgen.descriptors.compare.section_errors`, and ``pattern_distance``, the mean over the normals of
+    :func:`mcrgen.descriptors.pattern_distance.pattern_distance` between patterns of 7 x 7 voxels.
 
     Raises:
         InputError: bad input, before any work.
@@ -203,7 +204,8 @@ class _Comparison:
 
         measured = measure_medium(candidate, self.phase, curves=self.curves, **self.lags)
         sections, found = self._of_sections(candidate)
-        errors = {name: section_errors(self.descriptors[name], found[name]) for name in found}
+        both = [name for name in found if name in self.descriptors]
+        errors = {name: section_errors(self.descriptors[name], found[name]) for name in both}
         patterns = pattern_distances(self.sections, sections, self.phase)
         return (
             describe(candidate)

@@ -15,5 +15,7 @@ CURVE_NAMES = {
 SECTION_NAMES = {
     "s3": "three-point corr., sections",
     "variation": "variation, sections",
+    "bit_quads": "straights, corners, sections",
+    "interface_orientation": "interface normals, sections",
     "gram": "Gram matrices, sections",
 }

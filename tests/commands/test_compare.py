@@ -51,7 +51,7 @@ def test_a_volume_with_its_section(reference: Path, volume: Path, capsys: pytest
     assert candidate["curves"]["s2"]["candidate"][0] == pytest.approx(VOLUME.mean())
     assert set(candidate["curves"]) == {"s2", "lineal_path", "chord_length", "p3h", "p3v", "p4", "p6"}
     assert set(candidate["autocovariance_2d"]["relative_l2_per_normal"]) == {"z", "y", "x"}
-    assert set(candidate["sections"]) == {"s3", "variation"}
+    assert set(candidate["sections"]) == {"s3", "variation", "bit_quads", "interface_orientation"}
     assert set(candidate["pattern_distance_per_normal"]) == {"z", "y", "x"}
     assert 0 < candidate["pattern_distance"] < 0.2
     assert len(stored["reference"]["curves"]["s2"]["band"]["low"]) == 22
@@ -180,3 +180,15 @@ def test_a_place_that_cannot_be_written_to(reference: Path, tmp_path: Path) -> N
     (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "at" / "all")
     with pytest.raises(InputError, match=r"output: cannot write to '.*link'"):
         compare(reference, reference, output=tmp_path / "link")
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_orientation_is_left_out_where_a_medium_is_too_small(tmp_path: Path, swapped: bool) -> None:
+    rng = np.random.default_rng(0)
+    paths = []
+    for name, shape in (("small", (12, 30)), ("large", (20, 22, 24))):
+        np.save(tmp_path / f"{name}.npy", rng.integers(0, 2, shape).astype(np.uint8))
+        paths.append(tmp_path / f"{name}.npy")
+    reference, candidate = reversed(paths) if swapped else paths
+    sections = compare(reference, candidate).metrics["candidates"][candidate.stem]["sections"]
+    assert set(sections) == {"s3", "variation", "bit_quads"}
