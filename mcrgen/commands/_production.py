@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from mcrgen.commands._achieved import KEY, write_achieved
+from mcrgen.commands._achieved import KEY, achieved_paths, write_achieved
 from mcrgen.commands._console import console, progress_bar
 from mcrgen.commands._extent import Extent
 from mcrgen.commands._generate_record import Description, scores_path
@@ -198,9 +198,19 @@ class Production:
         achieved = self._compare_field()  # like the record before the volume has its name, never without it
         more = {KEY: achieved} if achieved else {}
         self._description.write_record(fractions, self._settled, time.perf_counter() - self._start, more)
+        if self._config.overwrite:
+            self._clear()
         self._stack.close()
         seconds = time.perf_counter() - self._start
         return Produced(fractions, tuple(self._settled["fractions"]), seconds, stored_bytes(self._config.output), achieved)
+
+    def _clear(self) -> None:
+        """Remove what a volume of before had beside it and this one does not: it would seem to belong to this one."""
+        config = self._config
+        stale = [] if config.keep_scores else [scores_path(config.output)]
+        stale += achieved_paths(config.output) if self._medium.phase_fraction_field is None else []
+        for path in stale:
+            path.unlink(missing_ok=True)
 
     def _compare_field(self) -> dict[str, Any]:
         """Write what has become of the phase fraction field; empty without one."""

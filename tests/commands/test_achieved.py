@@ -207,3 +207,11 @@ def test_what_is_there_is_not_replaced_unasked(checkpoint: Path, tmp_path: Path,
     field = beside(output, "tif")
     with pytest.raises(InputError, match=r"output: expected a file of its own, '.*\.tif' is the phase_fraction_field; choose"):
         generate(checkpoint, output, phase_fraction_field=str(field), resample_field=True, overwrite=True)
+
+
+def test_overwriting_leaves_nothing_of_another_volume(checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "v.npy"
+    generate(checkpoint, output, phase_fraction_field="0.3", keep_scores=True)
+    assert len(list(tmp_path.iterdir())) > 4
+    generate(checkpoint, output, overwrite=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"v.npy", "v.npy.json"}
