@@ -142,7 +142,7 @@ class CalibrationConfig:
     """Cubes to choose the threshold on."""
     threshold_block_size: int = 128
     """Their edge length, in voxels."""
-    fractions: int = 13
+    fractions: int = 9
     """With a range of phase fractions: at how many of them all this is measured; what is between them is interpolated."""
     fraction_blocks: int = 4
     """Cubes to choose the threshold on at each of these, of the same edge length."""

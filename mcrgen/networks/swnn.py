@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from mcrgen.networks.conditioning import Conditioning
 from mcrgen.networks.folded import FoldedNetwork, InferenceNetwork
@@ -29,11 +30,16 @@ class _Block(nn.Module):
         self.norm = nn.BatchNorm3d(out_channels) if normalise else nn.Identity()
 
     def forward(self, x: Tensor, axes: tuple[int, int, int], modulation: Tensor | None) -> Tensor:
-        weight = self.conv.weight.permute(0, 1, *(2 + a for a in axes))
-        x = self.norm(F.conv3d(x, weight, self.conv.bias))
-        if modulation is not None:
-            factor, summand = modulation.to(x.dtype)[:, None, :, None, None, None]
-            x = torch.addcmul(summand, x, factor)
+        weight, bias = self.conv.weight.permute(0, 1, *(2 + a for a in axes)), cast("Tensor", self.conv.bias)
+        if modulation is None:
+            x = self.norm(F.conv3d(x, weight, bias))
+        elif isinstance(self.norm, nn.BatchNorm3d):  # through its own affine map, without another pass over the volume
+            factor, summand = modulation
+            affine = {"weight": self.norm.weight * factor, "bias": self.norm.bias * factor + summand}
+            x = functional_call(self.norm, affine, (F.conv3d(x, weight, bias),))
+        else:
+            factor, summand = modulation
+            x = F.conv3d(x, weight * factor[:, None, None, None, None], bias * factor + summand)
         return F.leaky_relu(x, NEGATIVE_SLOPE, inplace=True)
 
 
