@@ -16,11 +16,13 @@ class ModulatedNetwork(InferenceNetwork):
 
     Every voxel of every layer follows the number at its own place, so that a medium may change within the receptive field, and
     nothing depends on how it is cut into blocks. Where the number is the same everywhere, the scores are those of the folded
-    network of that number, less its threshold, up to rounding.
+    network of that number, less its threshold, up to rounding. Scaling and shifting are done in float32 whatever the
+    convolutions compute in: rounded to bfloat16, rows of neighbouring numbers would differ by their rounding more than by the
+    numbers.
 
     Attributes:
         conditions: ``(N,)`` numbers that the tables have rows for, ascending at equal distances.
-        factors: ``(layers, N, channels)`` what the convolutions, which have no biases, are multiplied by.
+        factors: ``(layers, N, channels)`` what the convolutions are multiplied by.
         summands: the same shape, what is added then.
         thresholds: ``(N, out_channels)``, taken off the scores.
     """
@@ -44,13 +46,13 @@ class ModulatedNetwork(InferenceNetwork):
         """Take the layers and the tables over; factors and summands come as ``(N, layers, channels)``."""
         super().__init__(convolutions, head, slope)
         self.register_buffer("conditions", conditions)
-        self.register_buffer("factors", factors.transpose(0, 1).to(self.dtype).contiguous())
-        self.register_buffer("summands", summands.transpose(0, 1).to(self.dtype).contiguous())
+        self.register_buffer("factors", factors.transpose(0, 1).contiguous())
+        self.register_buffer("summands", summands.transpose(0, 1).contiguous())
         self.register_buffer("thresholds", thresholds)
 
     def memory(self, planes: int, height: int, width: int) -> int:
         """Bytes that a block takes: those of the layers, and of factors, summands and product of one of them."""
-        looked_up = 3 * self.width * self.dtype.itemsize + 2 * torch.int32.itemsize
+        looked_up = 3 * self.width * torch.float32.itemsize + 2 * torch.int32.itemsize
         return super().memory(planes, height, width) + looked_up * (planes + 2) * height * width
 
     def rows(self, numbers: Tensor) -> Tensor:
@@ -101,5 +103,5 @@ class _ModulatedLayer(Layer):
         if y is None:
             return None
         rows = rows[1:-1, 1:-1, 1:-1].contiguous()
-        factors, summands = (F.embedding(rows, table).permute(3, 0, 1, 2) for table in (self._factors, self._summands))
-        return self.activated(torch.addcmul(summands, y, factors)), rows
+        values, summands = (F.embedding(rows, table).permute(3, 0, 1, 2) for table in (self._factors, self._summands))
+        return self.activated(values.mul_(y[0]).add_(summands))[None].to(y.dtype), rows

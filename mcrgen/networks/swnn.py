@@ -171,12 +171,12 @@ class SWNN(nn.Module):
             tables.append(torch.stack([torch.stack(affine) for _, affine in self._affine(condition)]))
         self.statistics = kept
         factors, summands = torch.stack(tables).unbind(dim=2)  # (N, layers, channels)
-        biases = torch.stack([cast("Tensor", block.conv.bias) for block in self._blocks()])
-        summands = summands + factors * biases
+        shifts = (summands / factors)[len(conditions) // 2]  # the convolutions' at the middle number, so that little is left
         convolutions = [
-            _folded(block.conv, torch.ones_like(bias), -bias).to(dtype)
-            for block, bias in zip(self._blocks(), biases, strict=True)
+            _folded(block.conv, torch.ones_like(shift), shift).to(dtype)
+            for block, shift in zip(self._blocks(), shifts, strict=True)
         ]
+        summands = summands - factors * shifts
         network = ModulatedNetwork(
             convolutions,
             deepcopy(self.head),
