@@ -22,6 +22,7 @@ COMMANDS = {
     "representative-size": "how large a window must be to stand for the whole",
     "view": "sections and a 3D rendering of a volume in one picture",
     "demo": "the whole way on a photograph of gravel, in a few minutes",
+    "reconstruct": "descriptors of an image or a table -> a medium that has them, by optimisation",
     "doctor": "what is installed, what this machine can do, what is missing",
 }
 

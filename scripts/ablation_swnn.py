@@ -184,7 +184,7 @@ def variants() -> dict[str, Variant]:
         "linear_output": Variant(patched=(torch, "tanh", lambda scores: scores)),  # the only tanh of a training is the task's
         "training_statistics": Variant(patched=(calibration, "reestimate_batchnorm", lambda *args: None)),
         "slab_48": Variant(("trainer.slab_size=48",)),
-        "slab_96": Variant(("trainer.slab_size=96",)),
+        "slab_64": Variant(("trainer.slab_size=64",)),
         "patch_5": Variant(("data.patch_size=5",)),
         "patch_11": Variant(("data.patch_size=11",)),
         "layers_12": Variant(("network.layers=12",)),

@@ -11,8 +11,9 @@ from rich.progress import Progress, TaskID
 class TrainingProgress(Callback):
     """Advances one bar by a step at a time and shows the running mean of a logged value."""
 
-    def __init__(self, progress: Progress, metric: str) -> None:
-        """Show ``metric`` (as logged) in ``progress``, which the caller starts and stops."""
+    def __init__(self, progress: Progress, metric: str, title: str = "training") -> None:
+        """Show ``metric`` (as logged) in ``progress``, which the caller starts and stops, under a title."""
+        self.title = title
         self.progress = progress
         self.metric = metric
         self._bar = TaskID(0)
@@ -20,7 +21,7 @@ class TrainingProgress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the bar, at the step the run starts from."""
-        self._bar = self.progress.add_task("training", total=trainer.max_steps, status="", unit="step")
+        self._bar = self.progress.add_task(self.title, total=trainer.max_steps, status="", unit="step")
         self.progress.update(self._bar, completed=trainer.global_step)
 
     def on_train_batch_end(

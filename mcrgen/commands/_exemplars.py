@@ -1,4 +1,4 @@
-"""What ``mcrgen train`` learns from: images, or sections of a volume, for each section normal."""
+"""What is learnt from or matched: images, or sections of a volume, for each section normal."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from mcrgen.commands._train_config import DataConfig, SymmetryChoice
+from mcrgen.commands._train_config import ExemplarConfig, SymmetryChoice
 from mcrgen.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from mcrgen.io.images import Medium
     from mcrgen.io.phases import Phases
+
+C = TypeVar("C", bound=ExemplarConfig)
 
 AXES = "zyx"
 _SAME_SIZE = 0.01
@@ -67,7 +69,7 @@ class Exemplars:
         return fractions
 
 
-def exemplar_files(data: DataConfig) -> tuple[tuple[str, Path], ...]:
+def exemplar_files(data: ExemplarConfig) -> tuple[tuple[str, Path], ...]:
     """Option and path of each file, in a fixed order.
 
     Raises:
@@ -90,7 +92,7 @@ def exemplar_files(data: DataConfig) -> tuple[tuple[str, Path], ...]:
     return tuple((name, path) for name, paths in named for path in paths)
 
 
-def with_absolute_paths(data: DataConfig) -> DataConfig:
+def with_absolute_paths(data: C) -> C:
     """The same files, whatever the working directory."""
     several = ("images", "images_z", "images_y", "images_x")
     files: dict[str, Any] = {name: tuple(path.resolve() for path in getattr(data, name)) for name in several}
@@ -114,7 +116,7 @@ def _check_normals(transverse: str | None, given: list[str]) -> None:
         )
 
 
-def read_exemplars(data: DataConfig) -> Exemplars:
+def read_exemplars(data: ExemplarConfig) -> Exemplars:
     """Read all files.
 
     Raises:
@@ -195,7 +197,7 @@ def _shared(found: dict[int, list[NDArray[np.uint8]]], along: int) -> dict[int, 
     return dict(sorted({along: found[along], source: beside, target: shared}.items()))
 
 
-def _symmetry(data: DataConfig, normal: int, media: Sequence[Medium]) -> SymmetryChoice:
+def _symmetry(data: ExemplarConfig, normal: int, media: Sequence[Medium]) -> SymmetryChoice:
     if data.symmetry != SymmetryChoice.auto:
         return data.symmetry
     if data.transverse_axis is not None:

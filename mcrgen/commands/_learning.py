@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -211,23 +211,33 @@ def example(exemplars: Exemplars) -> NDArray[np.float32]:
 
 def monitor(config: TrainConfig, folder: Path, exemplars: Exemplars) -> DescriptorMonitor | None:
     """Measures samples while training, unless it is turned off."""
+    settings = config.monitor
+    if settings.every == 0:
+        return None
+    fractions = target_fractions(config.data, exemplars)
+    return make_monitor(
+        exemplars, folder / "monitor", fractions, every=settings.every, samples=settings.samples, size=settings.sample_size,
+        max_lag=settings.max_lag,
+    )  # fmt: skip
+
+
+def make_monitor(
+    exemplars: Exemplars, folder: Path, fractions: Sequence[float], *, every: int, samples: int, size: int, max_lag: int
+) -> DescriptorMonitor:
+    """Measures samples beside the exemplar; ``fractions`` are those that the samples should have."""
     from mcrgen.callbacks.descriptor_monitor import DescriptorMonitor
     from mcrgen.callbacks.reference import Reference
 
-    settings, phase = config.monitor, exemplars.phases.phase
-    if settings.every == 0:
-        return None
-    reference = Reference.measure(
-        [labels == phase for labels in exemplars.media], size=settings.sample_size, max_lag=settings.max_lag
-    )
+    phase = exemplars.phases.phase
+    reference = Reference.measure([labels == phase for labels in exemplars.media], size=size, max_lag=max_lag)
     return DescriptorMonitor(
-        folder / "monitor",
-        replace(reference, fraction=target_fractions(config.data, exemplars)[phase]),
+        folder,
+        replace(reference, fraction=fractions[phase]),
         _classifier(exemplars),
         phase=phase,
-        every=settings.every,
-        samples=settings.samples,
-        size=settings.sample_size,
+        every=every,
+        samples=samples,
+        size=size,
     )
 
 

@@ -38,7 +38,7 @@ class LossKind(StrEnum):
 
 
 @dataclass(kw_only=True)
-class DataConfig:
+class ExemplarConfig:
     """The exemplar: one image, several, or some for each section normal."""
 
     image: Path | None = None
@@ -54,10 +54,18 @@ class DataConfig:
     transverse_axis: str | None = None
     """z, y or x: the medium looks the same in all directions across this axis; give sections normal to it and to one other."""
     symmetry: SymmetryChoice = SymmetryChoice.auto
-    """Show patterns in all rotations and reflections (square), mirrored along rows and columns (rectangle) or as they are.
+    """Show sections in all rotations and reflections (square), mirrored along rows and columns (rectangle) or as they are.
     auto: square for images without a normal and across the transverse axis, rectangle along it, else, and of volumes, none."""
     phase: int | None = None
     """Value of the phase of interest in the image; its highest value if not given."""
+    voxel_size_um: float | None = None
+    """Edge length of a voxel in micrometres; from the image's metadata if not given."""
+
+
+@dataclass(kw_only=True)
+class DataConfig(ExemplarConfig):
+    """The exemplar: one image, several, or some for each section normal; and what is to be learnt of it."""
+
     phase_names: tuple[str, ...] = ()
     """Names of the phases in ascending order of their values, such as pore grain; written into generated volumes' metadata."""
     phase_fraction: float | None = None
@@ -68,8 +76,6 @@ class DataConfig:
     """A fraction for each phase in ascending order of their values, by weighting patterns; they sum to one."""
     patch_size: int = 7
     """Edge length T of a local pattern, in pixels."""
-    voxel_size_um: float | None = None
-    """Edge length of a voxel in micrometres; from the image's metadata if not given."""
 
 
 @dataclass(kw_only=True)

@@ -11,14 +11,13 @@ from mcrgen.commands._console import console, progress_bar, quiet_libraries
 from mcrgen.commands._exemplars import Exemplars, read_exemplars, with_absolute_paths
 from mcrgen.commands._hardware import Precision, resolve_device, resolve_precision
 from mcrgen.commands._learning import build_data, build_task, example, monitor, own_fractions, record
+from mcrgen.commands._lightning import make_trainer, open_loggers
 from mcrgen.commands._train_checks import check_exemplars, check_numbers, find_resume_point
 from mcrgen.commands._train_config import LAST, TrainConfig, WandbMode
 from mcrgen.errors import InputError, StoppedError
 
 if TYPE_CHECKING:
     import torch
-    from pytorch_lightning import Callback, Trainer
-    from pytorch_lightning.loggers import Logger
 
     from mcrgen.callbacks.best_checkpoint import BestCheckpoint
     from mcrgen.data.exemplar import Exemplar
@@ -115,7 +114,14 @@ def _fit(
     with progress_bar() as progress:
         previews = SampleImages(folder / "previews", example(exemplars), every=config.trainer.preview_every)
         callbacks = [TrainingProgress(progress, "train/loss"), previews, monitoring, best, resumable]
-        trainer = _trainer(config, _loggers(config, folder), [c for c in callbacks if c is not None], device, precision)
+        trainer = make_trainer(
+            open_loggers(config.logging, folder, configuration.to_plain(config)),
+            [c for c in callbacks if c is not None],
+            max_steps=config.trainer.max_steps,
+            log_every=config.trainer.log_every,
+            device=device,
+            precision=precision,
+        )
         try:
             trainer.fit(task, data, ckpt_path=resume_from, weights_only=True)
         finally:
@@ -163,41 +169,6 @@ def _select(config: TrainConfig, task: SWNNTask, best: BestCheckpoint | None) ->
 def _stopped(folder: Path, what: str) -> StoppedError:
     """How to go on with a run that was interrupted."""
     return StoppedError(f"{what}; go on with `mcrgen train --config {folder / 'config.yaml'} --resume`.")
-
-
-def _trainer(
-    config: TrainConfig, loggers: list[Logger], callbacks: list[Callback], device: torch.device, precision: Precision
-) -> Trainer:
-    from pytorch_lightning import Trainer
-
-    from mcrgen.callbacks.checkpoint_io import AtomicCheckpointIO
-
-    plugin = {Precision.fp32: "32-true", Precision.bf16: "bf16-mixed", Precision.fp16: "16-mixed"}[precision]
-    return Trainer(
-        accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=[device.index or 0] if device.type == "cuda" else 1,
-        precision=plugin,  # type: ignore[arg-type]
-        max_steps=config.trainer.max_steps,
-        max_epochs=-1,
-        logger=loggers,
-        callbacks=callbacks,
-        plugins=AtomicCheckpointIO(),
-        log_every_n_steps=config.trainer.log_every,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-
-
-def _loggers(config: TrainConfig, folder: Path) -> list[Logger]:
-    """CSV always; Weights & Biases unless disabled."""
-    from pytorch_lightning.loggers import CSVLogger
-
-    from mcrgen.commands._wandb import open_logger
-
-    loggers: list[Logger] = [CSVLogger(folder, name="log")]
-    if config.logging.wandb != WandbMode.disabled:
-        loggers.append(open_logger(config.logging.wandb, config.logging.project, folder, configuration.to_plain(config)))
-    return loggers
 
 
 def _finish(config: TrainConfig, folder: Path, task: SWNNTask, exemplars: Exemplars, device: torch.device) -> TrainResult:

@@ -1,0 +1,155 @@
+"""What ``mcrgen reconstruct`` checks before any work."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mcrgen.commands._reconstruct_config import Optimizer, ReconstructConfig, Variation
+from mcrgen.commands._statistics import Statistics
+from mcrgen.commands._targets import CORRELATIONS, KNOWN, SMALLEST_GRAM, chosen_names
+from mcrgen.errors import InputError, near_name, require_fraction, require_positive, require_seed
+
+if TYPE_CHECKING:
+    from mcrgen.commands._exemplars import Exemplars
+
+_IMAGE, _VOLUME = 2, 3
+
+
+def check_options(config: ReconstructConfig) -> None:
+    """Raise on options that are wrong whatever the source.
+
+    Raises:
+        InputError: a number out of its range, an unknown descriptor, a weight without its descriptor, a size that the limit or
+            the Gram matrices do not fit.
+    """
+    require_seed(config.seed)
+    if len(config.size) not in (_IMAGE, _VOLUME) or min(config.size, default=0) < 1:
+        got = " ".join(map(str, config.size)) or "nothing"
+        raise InputError(f"size: expected two or three numbers of voxels, such as 64 64 64, got {got}.")
+    for section, names in {
+        "descriptors": ("limit",),
+        "optimization": (
+            "learning_rate", "history", "max_steps", "coarse_steps", "slices_per_normal", "slices_per_batch", "patience",
+            "restarts",
+        ),
+        "record": ("checkpoint_every", "preview_every", "monitor_size"),
+    }.items():  # fmt: skip
+        for name in names:
+            value = getattr(getattr(config, section), name)
+            if value is not None:
+                require_positive(f"{section}.{name}", value)
+    for name, value in {
+        "optimization.levels": config.optimization.levels,
+        "optimization.tolerance": config.optimization.tolerance,
+        "record.monitor_every": config.record.monitor_every,
+        "descriptors.sum_weight": config.descriptors.sum_weight,
+    }.items():
+        if value < 0:
+            raise InputError(f"{name}: expected 0 or more, got {value}.")
+    if config.smoothing is not None:
+        require_positive("smoothing", config.smoothing)
+    if config.phase_fraction is not None:
+        require_fraction("phase_fraction", config.phase_fraction)
+    if config.interpolate is not None and config.interpolate < 2:
+        raise InputError(f"interpolate: expected 2 or more media, those at the ends included, got {config.interpolate}.")
+    if config.optimization.slices_per_normal is not None and config.optimization.optimizer == Optimizer.lbfgs:
+        raise InputError(
+            "optimization.slices_per_normal: expected with the optimizer adam, since lbfgs needs the same loss in every step; "
+            "add --optimization.optimizer adam or leave it out."
+        )
+    _check_descriptors(config)
+
+
+def _check_descriptors(config: ReconstructConfig) -> None:
+    names = [name.replace("-", "_") for name in config.descriptors.names]
+    if not names:
+        raise InputError("descriptors.names: expected at least one name, got none.")
+    for given, name in zip(config.descriptors.names, names, strict=True):
+        if name not in KNOWN:
+            known = [n.replace("_", "-") for n in KNOWN]
+            raise InputError(f"descriptors.names: expected any of {', '.join(known)}, got '{given}'{near_name(given, known)}.")
+    for field in fields(config.descriptors.weights):
+        weight = getattr(config.descriptors.weights, field.name)
+        if weight is None:
+            continue
+        require_positive(f"descriptors.weights.{field.name}", weight)
+        if field.name not in names:
+            raise InputError(
+                f"descriptors.weights.{field.name}: expected weights of {', '.join(names)} only; add "
+                f"{field.name.replace('_', '-')} to --descriptors.names or leave its weight out."
+            )
+    shortest, limit = min(config.size), config.descriptors.limit
+    if any(name in CORRELATIONS for name in names) and not 1 <= limit <= shortest // 2:
+        raise InputError(
+            f"descriptors.limit: expected 1 to {shortest // 2}, half the shortest edge of the medium, got {limit}."
+        )
+    if "gram" in names and shortest < SMALLEST_GRAM:
+        raise InputError(
+            f"size: expected {SMALLEST_GRAM} voxels or more along each edge for Gram matrices, got {shortest}; make the medium "
+            "larger or leave gram out."
+        )
+
+
+def check_exemplars(config: ReconstructConfig, exemplars: Exemplars) -> None:
+    """Raise on images that the options do not fit.
+
+    Raises:
+        InputError: images smaller than twice the limit, or than Gram matrices need.
+    """
+    names = chosen_names(config.descriptors)
+    needed = max(
+        2 * config.descriptors.limit if any(name in CORRELATIONS for name in names) else 2,
+        SMALLEST_GRAM if "gram" in names else 2,
+    )
+    for (option, path), labels in zip(exemplars.files, exemplars.media, strict=True):
+        if min(labels.shape) < needed:
+            raise InputError(
+                f"{option}: expected at least {needed} pixels along each edge for these descriptors, '{path}' has "
+                f"{' x '.join(map(str, labels.shape))}; use a larger image or a smaller --descriptors.limit."
+            )
+
+
+def check_table(config: ReconstructConfig, table: Statistics) -> None:
+    """Raise on a table that lacks what is to be matched.
+
+    Raises:
+        InputError: a descriptor that is not in it, a curve that ends before the limit, or levels that a table cannot have.
+    """
+    there = [*table.curves, *(["variation"] if table.interface_density else []), "phase_fraction"]
+    for name in (n.replace("-", "_") for n in config.descriptors.names):
+        minimised = name == "variation" and config.descriptors.variation == Variation.minimised
+        if name not in there and not minimised:
+            raise InputError(
+                f"descriptors.names: expected any of {', '.join(n.replace('_', '-') for n in there)}, which '{table.path}' "
+                f"holds, got {name.replace('_', '-')}; leave it out or give the image."
+            )
+        for values in table.curves.get(name, {}).values():
+            if len(values) < config.descriptors.limit:
+                raise InputError(
+                    f"descriptors.limit: expected {len(values)} or less, as '{table.path}' has lags up to "
+                    f"{len(values) - 1}, got {config.descriptors.limit}."
+                )
+    if config.optimization.levels > 1:
+        raise InputError(
+            f"optimization.levels: expected 1 (or 0) with a table, whose descriptors belong to one resolution, got "
+            f"{config.optimization.levels}."
+        )
+
+
+def check_output(config: ReconstructConfig, path: Path) -> None:
+    """Raise unless the medium can be written there.
+
+    Raises:
+        InputError: a suffix for another kind of medium, or a name that is taken.
+    """
+    from mcrgen.errors import require_output_file
+    from mcrgen.io.volume_output import require_volume_output
+
+    if len(config.size) == _VOLUME:
+        require_volume_output(path, overwrite=config.overwrite or config.resume)
+        return
+    if path.suffix.lower() not in (".tif", ".tiff", ".png", ".bmp", ".npy"):
+        raise InputError(f"output: expected a name ending in .tif, .tiff, .png, .bmp or .npy for an image, got '{path}'.")
+    require_output_file("output", path, overwrite=config.overwrite or config.resume)

@@ -1,0 +1,143 @@
+"""The schema of ``mcrgen reconstruct``; every default of reconstruction stands here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from mcrgen.commands._train_config import ExemplarConfig, LoggingConfig
+
+
+class Variation(StrEnum):
+    """What is done with the total variation."""
+
+    matched = "matched"
+    minimised = "minimised"
+
+
+class Optimizer(StrEnum):
+    """How the voxels are moved."""
+
+    lbfgs = "lbfgs"
+    adam = "adam"
+
+
+@dataclass(kw_only=True)
+class WeightsConfig:
+    """Weight of each descriptor's squared error, in units of an image without structure; 1 if not given."""
+
+    s2: float | None = None
+    """Two-point correlation."""
+    s3: float | None = None
+    """Three-point correlation."""
+    lineal_path: float | None = None
+    """Lineal path."""
+    gram: float | None = None
+    """Gram matrices."""
+    variation: float | None = None
+    """Normalised total variation."""
+    phase_fraction: float | None = None
+    """Phase fractions of the whole medium."""
+
+
+@dataclass(kw_only=True)
+class DescriptorConfig:
+    """What is matched in every slice."""
+
+    names: tuple[str, ...] = ("s2", "s3", "variation", "phase-fraction")
+    """Any of s2, s3, lineal-path, gram, variation, phase-fraction."""
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
+    limit: int = 16
+    """Lags of s2, s3 and lineal-path stay below this, in voxels."""
+    multigrid: bool = True
+    """Measure s2 and s3 on coarsened slices too, so that they see further than the limit."""
+    variation: Variation = Variation.matched
+    """matched: as in the exemplar; minimised: as small as the other descriptors allow."""
+    vgg_weights: str = "random"
+    """Weights of VGG-19 for gram: random (untrained filters), imagenet (downloaded) or a file."""
+    sum_weight: float = 1.0
+    """Three phases and more: weight of the mean squared distance of their indicators' sum from one."""
+
+
+@dataclass(kw_only=True)
+class OptimizationConfig:
+    """How the voxels are moved, and from how coarse to how fine."""
+
+    optimizer: Optimizer = Optimizer.lbfgs
+    """lbfgs (bounded, with line search), or adam (projected onto the bounds), for random subsets of the slices."""
+    learning_rate: float = 0.02
+    """Of adam."""
+    history: int = 10
+    """Pairs of steps that lbfgs keeps."""
+    max_steps: int = 300
+    """Most steps on the finest level."""
+    coarse_steps: int = 100
+    """Most steps on each of the coarser ones."""
+    levels: int = 0
+    """Levels from coarse to fine; 0: as many as have twice the limit of voxels along every edge."""
+    slices_per_normal: int | None = None
+    """Look at so many slices per section normal in a step, drawn anew; at all of them if not given."""
+    slices_per_batch: int = 16
+    """Slices worked through at a time: memory goes with it."""
+    tolerance: float = 1e-5
+    """Loss at which it stops."""
+    patience: int = 40
+    """Steps without a fall of the loss by 0.1 % after which it stops."""
+    restarts: int = 1
+    """Runs from different random media; the one with the lowest loss is kept."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+
+@dataclass(kw_only=True)
+class RecordConfig:
+    """What is kept while it runs."""
+
+    checkpoint_every: int = 20
+    """Steps between two saves, from which --resume goes on."""
+    preview_every: int = 50
+    """Steps between two preview pictures."""
+    monitor_every: int = 0
+    """Steps between two comparisons of windows of the medium with the exemplar (polytopes, S2, lineal path); 0: none."""
+    monitor_size: int = 32
+    """Edge length of these windows, in voxels."""
+
+
+@dataclass(kw_only=True)
+class ReconstructConfig:
+    """Reconstruct a medium from the descriptors of its slices: SOURCE OUT --size 64 64 64.
+
+    SOURCE is a segmented image (or several, by --data.images and the like, then without SOURCE); a small volume; or a table of
+    descriptors as `mcrgen characterize` writes it (characterization.json, s2.csv). With --interpolate N the media lie between
+    two or more sources in the space of their descriptors: A B --interpolate N --output FOLDER.
+    """
+
+    paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE OUT")]
+    """Source and output; the output is a volume (.tif, .npy, .raw, .zarr) or an image (.tif, .png, .npy)."""
+    size: tuple[int, ...]
+    """Voxels along z, y and x, or, for an image, along y and x."""
+    data: ExemplarConfig = field(default_factory=ExemplarConfig)
+    descriptors: DescriptorConfig = field(default_factory=DescriptorConfig)
+    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    record: RecordConfig = field(default_factory=RecordConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
+    periodic: bool = True
+    """Slices wrap around; the exemplar does not."""
+    phase_fraction: float | None = None
+    """Fraction of the phase of interest for a table that does not hold it."""
+    smoothing: float | None = None
+    """Standard deviation in voxels of a Gaussian over the finished medium before its threshold; phase fractions stay."""
+    interpolate: int | None = None
+    """Make so many media between the sources, those included, at equal distances."""
+    output: Path | None = None
+    """Folder for the media of --interpolate; A_to_B if not given."""
+    seed: int = 0
+    """Seed of the medium to start from."""
+    resume: bool = False
+    """Go on with an interrupted run."""
+    overwrite: bool = False
+    """Replace an earlier result."""

@@ -1,0 +1,184 @@
+"""One reconstruction: a task is run, and its medium becomes labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcrgen import config as configuration
+from mcrgen.commands._console import console, progress_bar
+from mcrgen.commands._hardware import Precision
+from mcrgen.commands._lightning import make_trainer, open_loggers
+from mcrgen.commands._reconstruct_config import ReconstructConfig, Variation
+from mcrgen.commands._targets import Goal, descriptor_parts
+from mcrgen.commands._train_config import WandbMode
+from mcrgen.errors import StoppedError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from pytorch_lightning import Callback
+    from torch import Tensor
+
+    from mcrgen.callbacks.convergence import Convergence
+    from mcrgen.tasks.reconstruction import ReconstructionTask
+
+
+@dataclass(frozen=True)
+class Reconstructed:
+    """The end of a run.
+
+    Attributes:
+        medium: ``(C, *spatial)`` in [0, 1].
+        loss: its loss.
+        steps: steps taken.
+        why: why it ended.
+        convergence: how it went.
+        failed: whether the loss was not a number.
+    """
+
+    medium: Tensor
+    loss: float
+    steps: int
+    why: str
+    convergence: Convergence
+    failed: bool
+
+
+def build_task(config: ReconstructConfig, goal: Goal, seed: int, *, curves: bool, device: torch.device) -> ReconstructionTask:
+    """The task that reaches for a goal on a device; ``curves`` says that S2 is known along the axes only."""
+    from mcrgen.tasks.reconstruction import Matched, ReconstructionTask
+
+    settings, o = config.descriptors, config.optimization
+    parts = descriptor_parts(config, periodic=config.periodic, curves=curves, device=device)
+    levels = len(next(iter(goal.targets.values()), [None]))
+    minimised = "variation" in settings.names and settings.variation == Variation.minimised
+    return ReconstructionTask(
+        shape=config.size,
+        channels=goal.channels,
+        fractions=goal.channel_fractions,
+        fraction_weight=weight(config, "phase_fraction") if "phase-fraction" in _dashed(settings.names) else 0.0,
+        sum_weight=settings.sum_weight,
+        minimised_variation=weight(config, "variation") if minimised else 0.0,
+        optimizer=o.optimizer.value,
+        learning_rate=o.learning_rate,
+        history=o.history,
+        levels=levels,
+        coarse_steps=o.coarse_steps,
+        slices_per_normal=o.slices_per_normal,
+        slices_per_batch=o.slices_per_batch,
+        tolerance=o.tolerance,
+        patience=o.patience,
+        max_steps=steps_of(config, levels),
+        seed=seed,
+        matched={name: Matched(parts[name], goal.targets[name], weight(config, name)) for name in goal.targets},
+    )
+
+
+def _dashed(names: tuple[str, ...]) -> list[str]:
+    return [name.replace("_", "-") for name in names]
+
+
+def weight(config: ReconstructConfig, name: str) -> float:
+    """Weight of a descriptor."""
+    given: float | None = getattr(config.descriptors.weights, name)
+    return 1.0 if given is None else given
+
+
+def steps_of(config: ReconstructConfig, levels: int) -> int:
+    """Most steps on all levels together."""
+    return config.optimization.max_steps + (levels - 1) * config.optimization.coarse_steps
+
+
+def optimise(
+    config: ReconstructConfig,
+    task: ReconstructionTask,
+    folder: Path,
+    extra: list[Callback],
+    device: torch.device,
+    *,
+    title: str,
+) -> Reconstructed:
+    """Run a task in a folder, from its last checkpoint if there is one.
+
+    Raises:
+        StoppedError: stopped by a signal; the message says how to go on.
+    """
+    from mcrgen.callbacks.convergence import Convergence
+    from mcrgen.callbacks.progress import TrainingProgress
+    from mcrgen.callbacks.resumable import Resumable
+    from mcrgen.commands._wandb import close
+
+    convergence, last = Convergence(), folder / "last.ckpt"
+    resumable = Resumable(last, every=config.record.checkpoint_every)
+    with progress_bar() as progress:
+        callbacks = [TrainingProgress(progress, "train/loss", title), *extra, convergence, resumable]
+        trainer = make_trainer(
+            open_loggers(config.logging, folder, configuration.to_plain(config)),
+            callbacks,
+            max_steps=task.hparams["max_steps"],
+            log_every=1,
+            device=device,
+            precision=Precision.fp32,
+        )
+        try:
+            trainer.fit(task, ckpt_path=last if last.exists() else None, weights_only=True)
+        finally:
+            if config.logging.wandb != WandbMode.disabled:
+                close()
+    if resumable.stopped and not task.failed and task.done is None and trainer.global_step < trainer.max_steps:
+        raise StoppedError(f"stopped at step {trainer.global_step}; go on with the same command and --resume.")
+    trainer.save_checkpoint(last)
+    why = task.done or ("the loss was no number" if task.failed else "all steps were done")
+    console.print(f"{title}: {trainer.global_step} steps, loss {task.loss:.3g} ({why})")
+    medium = task.medium.detach().cpu()
+    return Reconstructed(medium, task.loss, trainer.global_step, why, convergence, task.failed)
+
+
+def labels_of(medium: Tensor, goal: Goal, sigma: float | None, *, periodic: bool) -> NDArray[np.uint8]:
+    """Phases of a finished medium, at the phase fractions that it is to have.
+
+    Args:
+        medium: ``(C, *spatial)`` in [0, 1].
+        goal: what it should be.
+        sigma: standard deviation of a Gaussian before the threshold is set (He, Ning, Zhang et al., Front. Phys. 13 (2025)
+            1684783, section 4.1); None for none.
+        periodic: whether the Gaussian wraps around.
+    """
+    import torch
+    from scipy.ndimage import gaussian_filter
+
+    from mcrgen.generation.calibration import classify, solve_bias
+
+    if sigma is not None:
+        mode, widths = ("wrap" if periodic else "nearest"), [0.0] + [sigma] * (medium.ndim - 1)
+        medium = torch.from_numpy(gaussian_filter(medium.numpy(), widths, mode=mode))
+    scores = medium.reshape(len(medium), -1, *medium.shape[-2:])
+    bias = solve_bias(scores.flatten(1).numpy(), goal.fractions if len(scores) > 1 else goal.channel_fractions)
+    labels: NDArray[np.uint8] = classify(scores, bias, goal.phase).numpy().reshape(medium.shape[1:])
+    return labels
+
+
+def errors_of(labels: NDArray[np.uint8], config: ReconstructConfig, goal: Goal, *, curves: bool) -> dict[str, Any]:
+    """Relative errors of the finished medium's descriptors, and of its phase fractions."""
+    import numpy as np
+    import torch
+
+    from mcrgen.io.phases import Phases, indicators
+    from mcrgen.losses.slice_matching import relative_error
+    from mcrgen.reconstruction.sections import sections
+
+    phases = Phases(tuple(range(len(goal.fractions))), goal.phase)
+    medium = torch.from_numpy(indicators(labels, phases))
+    errors: dict[str, Any] = {}
+    for name, descriptor in descriptor_parts(config, periodic=config.periodic, curves=curves).items():
+        by_normal = {
+            "zyx"[normal]: relative_error(descriptor, sections(medium, normal), target)
+            for normal, target in goal.targets[name][0].items()
+        }
+        errors[name] = {"mean": float(np.mean(list(by_normal.values()))), **by_normal}
+    found = np.bincount(labels.ravel(), minlength=len(goal.fractions)) / labels.size
+    errors["phase_fractions"] = {"wanted": list(goal.fractions), "found": found.tolist()}
+    return errors

@@ -1,0 +1,205 @@
+"""What ``mcrgen reconstruct`` matches: descriptors of images, or tables of them, for each level and section normal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mcrgen.commands._exemplars import Exemplars
+from mcrgen.commands._reconstruct_config import DescriptorConfig, ReconstructConfig, Variation
+from mcrgen.commands._statistics import Statistics
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from mcrgen.losses.slice_descriptors import Parts
+    from mcrgen.losses.slice_matching import SliceTarget
+
+CORRELATIONS = ("s2", "s3", "lineal_path")
+SMALLEST_GRAM = 16
+KNOWN = (*CORRELATIONS, "gram", "variation", "phase_fraction")
+
+_AXES = "zyx"
+_SHUFFLE_SEED = 0
+
+Targets = dict[str, list[dict[int, "SliceTarget"]]]
+"""Name of a descriptor -> by level, 0 the finest -> by section normal."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a medium should be.
+
+    Attributes:
+        targets: what its slices are held to.
+        fractions: fraction of each phase.
+        phase: index of the phase of interest.
+        voxel_size_um: edge length of a voxel, or None.
+    """
+
+    targets: Targets
+    fractions: tuple[float, ...]
+    phase: int
+    voxel_size_um: float | None
+
+    @property
+    def channels(self) -> int:
+        """Indicators per voxel: 1 for two phases."""
+        return 1 if len(self.fractions) == 2 else len(self.fractions)
+
+    @property
+    def channel_fractions(self) -> tuple[float, ...]:
+        """Mean of each indicator."""
+        return (self.fractions[self.phase],) if self.channels == 1 else self.fractions
+
+    def to(self, device: torch.device) -> Goal:
+        """The same on another device."""
+        targets = {
+            name: [{normal: target.to(device) for normal, target in of_level.items()} for of_level in levels]
+            for name, levels in self.targets.items()
+        }
+        return replace(self, targets=targets)
+
+    def towards(self, other: Goal, share: float) -> Goal:
+        """A goal ``share`` of the way to another in the space of descriptors."""
+        targets = {
+            name: [
+                {normal: target.interpolated(there[normal], share) for normal, target in here.items()}
+                for here, there in zip(levels, other.targets[name], strict=True)
+            ]
+            for name, levels in self.targets.items()
+        }
+        pairs = zip(self.fractions, other.fractions, strict=True)
+        return replace(self, targets=targets, fractions=tuple((1.0 - share) * a + share * b for a, b in pairs))
+
+
+def chosen_names(config: DescriptorConfig) -> list[str]:
+    """Descriptors of slices to match, underscores in their names."""
+    names = [name.replace("-", "_") for name in config.names]
+    matched = [name for name in names if name != "phase_fraction"]
+    return [name for name in matched if name != "variation" or config.variation == Variation.matched]
+
+
+def descriptor_parts(
+    config: ReconstructConfig, *, periodic: bool, curves: bool = False, device: torch.device | None = None
+) -> dict[str, Parts]:
+    """The functions behind the names.
+
+    Args:
+        config: the options.
+        periodic: wrap around.
+        curves: take S2 along the axes only, as tables have it.
+        device: where the slices will be; the CPU if None.
+
+    Raises:
+        InputError: a file that holds no weights of VGG-19.
+    """
+    from mcrgen.losses.slice_descriptors import Correlations, gram
+
+    settings = config.descriptors
+    at = Correlations(settings.limit, _ALL_LEVELS if settings.multigrid else 1, periodic)
+    known: dict[str, Parts] = {
+        "s2": at.two_point_curves if curves else at.two_point,
+        "s3": at.three_point,
+        "lineal_path": at.lineal_path,
+        "variation": at.variation,
+    }
+    if "gram" in chosen_names(settings):
+        from mcrgen.networks.vgg import Padding
+        from mcrgen.networks.vgg_weights import load_vgg
+
+        padding: Padding = "periodic" if config.periodic else "zero"  # of the exemplar as well
+        network = load_vgg(settings.vgg_weights, padding=padding, name="descriptors.vgg_weights")
+        known["gram"] = gram(network.to(device or "cpu"))
+    return {name: known[name] for name in chosen_names(settings)}
+
+
+_ALL_LEVELS = 64
+
+
+def level_count(config: ReconstructConfig, images: Sequence[tuple[int, ...]]) -> int:
+    """Levels from coarse to fine: as many as asked for, or as fit the medium and the images.
+
+    Args:
+        config: the options.
+        images: shapes of the images.
+    """
+    from mcrgen.reconstruction.levels import coarsest_level
+
+    names, smallest = chosen_names(config.descriptors), 2
+    if any(name in CORRELATIONS for name in names):
+        smallest = 2 * config.descriptors.limit
+    if "gram" in names:
+        smallest = max(smallest, SMALLEST_GRAM)
+    most = 1 + coarsest_level(config.size, smallest)
+    while most > 1 and any(n >> (most - 1) < smallest for shape in images for n in shape):
+        most -= 1
+    return min(most, config.optimization.levels or most)
+
+
+def goal_of_images(config: ReconstructConfig, exemplars: Exemplars) -> Goal:
+    """Measure images."""
+    from mcrgen.losses.slice_descriptors import coarsened
+    from mcrgen.losses.slice_matching import SliceTarget
+
+    levels = level_count(config, [section.shape for sections in exemplars.sections for section in sections])
+    measured: dict[tuple[int, str], list[Tensor]] = {}
+    parts = descriptor_parts(config, periodic=False)
+    targets: Targets = {name: [{} for _ in range(levels)] for name in parts}
+    found: dict[tuple[int, str, int, str], SliceTarget] = {}
+    for normal, sections, symmetry in zip(exemplars.normals, exemplars.sections, exemplars.symmetries, strict=True):
+        if len(config.size) == 2 and normal != exemplars.normals[0]:
+            break
+        key = id(sections), symmetry.value
+        if key not in measured:
+            measured[key] = _images(exemplars, sections, symmetry.value)
+        for name, descriptor in parts.items():
+            for level in range(levels):
+                if (*key, level, name) not in found:
+                    images = [coarsened(image, level) for image in measured[key]]
+                    found[*key, level, name] = SliceTarget.measure(descriptor, images, _SHUFFLE_SEED)
+                targets[name][level][normal] = found[*key, level, name]
+    return Goal(targets, tuple(exemplars.fractions.tolist()), exemplars.phases.phase, exemplars.voxel_size_um)
+
+
+def _images(exemplars: Exemplars, sections: Sequence[NDArray[np.uint8]], symmetry: str) -> list[Tensor]:
+    """Indicators ``(1, C, H, W)`` of all sections, turned in all ways of their symmetry."""
+    import torch
+
+    from mcrgen.data.symmetry import ELEMENTS, Symmetry, turn
+    from mcrgen.io.phases import indicators
+
+    images = [torch.from_numpy(indicators(section, exemplars.phases))[None] for section in sections]
+    return [turn(image, element) for image in images for element in ELEMENTS[Symmetry(symmetry)]]
+
+
+def goal_of_table(config: ReconstructConfig, table: Statistics) -> Goal:
+    """Targets on the finest level from curves."""
+    import torch
+
+    from mcrgen.losses.slice_matching import SliceTarget
+
+    dimensions, fraction = len(config.size), table.fraction
+    axes = _AXES[-dimensions:] if table.covers(dimensions) else "---"[:dimensions]
+    targets: Targets = {name: [{}] for name in chosen_names(config.descriptors)}
+    lags = torch.arange(config.descriptors.limit)
+    structureless = {
+        "s2": torch.where(lags == 0, fraction, fraction**2),
+        "lineal_path": fraction ** (lags + 1.0),
+        "variation": torch.tensor(4.0 * fraction * (1.0 - fraction)),
+    }
+    for normal in range(1 if dimensions == 2 else 3):
+        rows, columns = [axis for place, axis in enumerate(axes) if dimensions == 2 or place != normal]
+        for name, levels in targets.items():
+            if name == "variation":
+                wanted = torch.tensor([table.density(rows) + table.density(columns)])
+            else:
+                curves = [table.along(name, axis)[: len(lags)] for axis in (rows, columns)]
+                wanted = torch.tensor(curves)[None]
+            levels[0][normal] = SliceTarget.between([wanted], [structureless[name].expand(wanted.shape)])
+    fractions = (1.0 - fraction, fraction) if table.phase else (fraction, 1.0 - fraction)
+    return Goal(targets, fractions, table.phase, table.voxel_size_um)

@@ -1,0 +1,1 @@
+"""Reconstruction: media found by optimising their voxels instead of a network."""

@@ -1,0 +1,304 @@
+"""Reconstruction of a medium from the descriptors of its slices by gradient-based optimisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from mcrgen.losses.slice_descriptors import Parts
+from mcrgen.losses.slice_matching import SliceTarget, slice_errors
+from mcrgen.reconstruction.adam import ProjectedAdam
+from mcrgen.reconstruction.lbfgs import BoundedLBFGS
+from mcrgen.reconstruction.levels import refined
+from mcrgen.reconstruction.sections import batches, normals_of, sections, some_sections
+from mcrgen.tasks.base import Task
+
+_START_AMPLITUDE = 0.1
+_FRACTION_UNIT = 0.3
+_LEVEL = "reconstruction_level"
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A descriptor to match.
+
+    Attributes:
+        descriptor: of slices.
+        targets: by level, 0 being the finest, and section normal.
+        weight: of its error in the loss.
+    """
+
+    descriptor: Parts
+    targets: Sequence[Mapping[int, SliceTarget]]
+    weight: float
+
+
+class Steps:
+    """0, 1, 2, ... without end, which a resumed run need not go on with."""
+
+    def __iter__(self) -> Iterator[int]:
+        """From the beginning."""
+        return count()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to take up."""
+
+
+class ReconstructionTask(Task):
+    """Optimise the voxels of a medium until its slices have the descriptors asked for.
+
+    The only parameter is the medium, real values in [0, 1] (Seibert et al., Acta Mater. 227 (2022) 117667). The loss is the sum
+    over descriptors of weight times squared error, averaged over all slices normal to z, y and x (eq. 7); of a 2D medium, that
+    of the image itself. Slices are worked through in batches whose gradients are gathered, so that memory stays that of a
+    batch. It runs from coarse to fine: the coarsest level first, each voxel then split into the voxels of the next one.
+
+    Three phases and more are as many indicator channels, held to a sum of one by a penalty; bounds hold them in [0, 1].
+
+    Deviations from the paper: errors are in units of an image without structure (:class:`~mcrgen.losses.slice_matching
+    .SliceTarget`); total variation may be minimised instead of matched; the phase fraction may be held by a term of its own.
+
+    Attributes:
+        level: current level; 0 is the finest.
+        errors: name -> value of each term of the loss at the last step, before its weight.
+        loss: value of the loss at the last step.
+        failed: whether the loss was not a number; the medium is then that before.
+        done: why it stopped before the last step; None if it did not.
+    """
+
+    kind: ClassVar[str] = "reconstruction"
+
+    def __init__(
+        self,
+        *,
+        shape: Sequence[int],
+        channels: int,
+        fractions: Sequence[float],
+        fraction_weight: float,
+        sum_weight: float,
+        minimised_variation: float,
+        optimizer: str,
+        learning_rate: float,
+        history: int,
+        levels: int,
+        coarse_steps: int,
+        slices_per_normal: int | None,
+        slices_per_batch: int,
+        tolerance: float,
+        patience: int,
+        max_steps: int,
+        seed: int,
+        matched: Mapping[str, Matched],
+    ) -> None:
+        """Draw the medium to start from.
+
+        Args:
+            shape: voxels along each axis, (D, H, W) or (H, W).
+            channels: 1 for two phases, C for C >= 3.
+            fractions: phase fraction of each channel.
+            fraction_weight: weight of the squared error of the phase fractions, in units of 0.3 times the fraction (or of its
+                complement, if that is less): being off by a third counts like having no structure.
+            sum_weight: weight of the mean squared distance of the channels' sum from one.
+            minimised_variation: weight of the normalised total variation itself (Bostanabad, Comput.-Aided Des. 128 (2020)
+                102905), beside what is matched.
+            optimizer: ``lbfgs`` or ``adam``.
+            learning_rate: of Adam.
+            history: curvature pairs that L-BFGS keeps.
+            levels: number of levels.
+            coarse_steps: most steps on each level but the finest.
+            slices_per_normal: so many slices per normal are looked at in a step, drawn anew; None: all.
+            slices_per_batch: slices at a time.
+            tolerance: loss at which it stops.
+            patience: steps without a fall of the loss by 0.1 % after which it stops.
+            max_steps: optimiser steps on all levels.
+            seed: of the start and of the slices.
+            matched: name -> what is matched; not part of checkpoints.
+        """
+        super().__init__(
+            shape=list(shape), channels=channels, fractions=list(fractions), fraction_weight=fraction_weight,
+            sum_weight=sum_weight, minimised_variation=minimised_variation, optimizer=optimizer, learning_rate=learning_rate,
+            history=history, levels=levels, coarse_steps=coarse_steps, slices_per_normal=slices_per_normal,
+            slices_per_batch=slices_per_batch, tolerance=tolerance, patience=patience, max_steps=max_steps, seed=seed,
+        )  # fmt: skip
+        self.automatic_optimization = False
+        self.matched = dict(matched)
+        self.errors: dict[str, float] = {}
+        self.loss = float("nan")
+        self.failed = False
+        self.done: str | None = None
+        self._best, self._since_best, self._in_level, self._finite = float("inf"), 0, 0, True
+
+    def configure_models(self) -> None:
+        """The medium at the coarsest level: its phase fractions everywhere, and a little noise."""
+        h = self.hparams
+        self.level = h["levels"] - 1
+        shape = [n >> self.level for n in h["shape"]]
+        noise = torch.randn(h["channels"], *shape, generator=torch.Generator().manual_seed(h["seed"]))
+        mean = torch.tensor(h["fractions"]).reshape(-1, *[1] * len(shape))
+        self.medium = nn.Parameter((mean + _START_AMPLITUDE * noise).clamp(0.0, 1.0))
+
+    def configure_optimizers(self) -> Optimizer:
+        """For the medium of the current level."""
+        h = self.hparams
+        if h["optimizer"] == "lbfgs":
+            return BoundedLBFGS([self.medium], low=0.0, high=1.0, history=h["history"])
+        return ProjectedAdam([self.medium], lr=h["learning_rate"], low=0.0, high=1.0)
+
+    def train_dataloader(self) -> Steps:
+        """Nothing but the numbers of the steps: there is no data."""
+        return Steps()
+
+    def training_step(self, batch: int, batch_idx: int) -> None:
+        """One step of the optimiser, and on to the next level where that is due."""
+        before = self.medium.detach().clone()
+        chosen = self._choose()
+        optimizer = self.optimizers()
+        loss = optimizer.step(closure=lambda: self.evaluate(chosen))  # type: ignore[union-attr]
+        self.loss = float(loss)
+        if not (self._finite and torch.isfinite(self.medium).all()) and self._stuck(optimizer, before):
+            with torch.no_grad():
+                self.medium.copy_(before)
+            self.failed = self.trainer.should_stop = True
+            return
+        values = {f"train/{name}": value for name, value in self.errors.items()}
+        self.log_dict({"train/loss": self.loss, "train/level": float(self.level)} | values)
+        self._go_on(optimizer)
+
+    def _stuck(self, optimizer: Any, before: Tensor) -> bool:
+        """Whether a step that met no number got nowhere: a line search steps back from such places, Adam does not."""
+        moved = torch.isfinite(self.medium).all() and not torch.equal(self.medium, before)
+        return self.hparams["optimizer"] == "adam" or not moved
+
+    def evaluate(self, chosen: Mapping[int, Tensor]) -> Tensor:
+        """The loss, its gradient being left in the medium; ``chosen`` are the numbers of the slices of each normal."""
+        gradient = torch.zeros_like(self.medium)
+        sums: dict[str, Tensor] = {}
+        slices_in_all = sum(map(len, chosen.values()))
+        for normal, numbers in chosen.items():
+            all_slices, all_gradients = sections(self.medium.detach(), normal), sections(gradient, normal)
+            for batch in batches(numbers, self.hparams["slices_per_batch"]):
+                slices = all_slices[batch].contiguous().requires_grad_()
+                errors = self._slice_errors(slices, normal)
+                if not errors:
+                    continue
+                loss = torch.stack([self._weight(name) * error.sum() for name, error in errors.items()]).sum() / slices_in_all
+                loss.backward()  # type: ignore[no-untyped-call]
+                assert slices.grad is not None
+                all_gradients[batch] += slices.grad
+                for name, error in errors.items():
+                    sums[name] = sums.get(name, torch.zeros((), device=error.device)) + error.detach().sum() / slices_in_all
+        self.medium.grad = None
+        whole = self._whole_errors()
+        if whole:
+            torch.stack([self._weight(name) * error for name, error in whole.items()]).sum().backward()  # type: ignore[no-untyped-call]
+            gradient += self.medium.grad if self.medium.grad is not None else 0.0
+        self.medium.grad = gradient
+        values = sums | {name: error.detach() for name, error in whole.items()}
+        self.errors = {name: float(value) for name, value in values.items()}
+        loss = torch.stack([self._weight(name) * value.float() for name, value in values.items()]).sum()
+        self._finite = bool(torch.isfinite(loss)) and bool(torch.isfinite(gradient).all())
+        return loss
+
+    def _slice_errors(self, slices: Tensor, normal: int) -> dict[str, Tensor]:
+        """Error of each slice by descriptor."""
+        errors = {
+            name: slice_errors(m.descriptor, slices, m.targets[self.level][normal]).float() for name, m in self.matched.items()
+        }
+        return errors
+
+    def _whole_errors(self) -> dict[str, Tensor]:
+        """Errors of the medium as a whole."""
+        h, errors = self.hparams, {}
+        flat = self.medium.flatten(1)
+        if h["fraction_weight"]:
+            wanted = flat.new_tensor(h["fractions"])
+            unit = _FRACTION_UNIT * torch.minimum(wanted, 1.0 - wanted)
+            errors["phase_fraction"] = ((flat.mean(dim=1) - wanted) / unit).square().mean()
+        if h["sum_weight"] and len(flat) > 1:
+            errors["sum"] = (flat.sum(dim=0) - 1.0).square().mean()
+        if h["minimised_variation"]:
+            errors["minimised_variation"] = self._variation()
+        return errors
+
+    def _variation(self) -> Tensor:
+        """Sum over the axes of mean |I(x + e) - I(x)|, wrapped around."""
+        axes = range(1, self.medium.ndim)
+        return torch.stack([(self.medium.roll(-1, axis) - self.medium).abs().mean() for axis in axes]).sum()
+
+    def _weight(self, name: str) -> float:
+        own = {"phase_fraction": "fraction_weight", "sum": "sum_weight", "minimised_variation": "minimised_variation"}
+        weight: float = self.hparams[own[name]] if name in own else self.matched[name].weight
+        return weight
+
+    def _choose(self) -> dict[int, Tensor]:
+        """Numbers of the slices of this step by normal: a function of seed and step."""
+        generator = torch.Generator().manual_seed((self.hparams["seed"] * 1_000_003 + self.global_step) % 2**63)
+        wanted = self.hparams["slices_per_normal"]
+        known = [set(levels.targets[self.level]) for levels in self.matched.values()]
+        normals = [n for n in normals_of(self.medium) if all(n in normals for normals in known)]
+        return {normal: some_sections(self.medium, normal, wanted, generator) for normal in normals}
+
+    def _go_on(self, optimizer: Any) -> None:
+        """Stop, or split the voxels, when nothing is left to gain on this level."""
+        h = self.hparams
+        self._in_level += 1
+        better = self.loss < 0.999 * self._best
+        self._best, self._since_best = (self.loss, 0) if better else (self._best, self._since_best + 1)
+        converged = getattr(optimizer, "optimizer", optimizer)
+        reasons = {
+            "the loss reached the tolerance": self.loss <= h["tolerance"],
+            "the optimiser converged": bool(getattr(converged, "converged", False)),
+            f"the loss did not fall in {h['patience']} steps": self._since_best >= h["patience"],
+        }
+        due = [reason for reason, holds in reasons.items() if holds]
+        if self.level > 0 and (due or self._in_level >= h["coarse_steps"]):
+            self._refine()
+        elif due:
+            self.done = due[0]
+            self.trainer.should_stop = True
+
+    def _refine(self) -> None:
+        self.level -= 1
+        self.medium = nn.Parameter(refined(self.medium.detach()))
+        self._best, self._since_best, self._in_level = float("inf"), 0, 0
+        self.trainer.strategy.setup_optimizers(self.trainer)
+
+    @property
+    def latest_slices(self) -> dict[int, Tensor]:
+        """The central slice ``(1, C, H, W)`` normal to each axis, in [-1, 1]."""
+        medium = self.medium.detach()
+        found = {normal: sections(medium, normal) for normal in normals_of(medium)}
+        return {normal: 2.0 * all_of[len(all_of) // 2][None] - 1.0 for normal, all_of in found.items()}
+
+    @torch.no_grad()
+    def sample(self, count: int, size: int, seed: int) -> Tensor:
+        """Scores ``(count, C, size, ...)`` of windows of the medium at random places; see :meth:`Task.sample`."""
+        medium = self.medium.detach()
+        scores = 2.0 * medium - 1.0 if len(medium) == 1 else medium
+        generator = torch.Generator().manual_seed(seed)
+        windows = []
+        for _ in range(count):
+            window = scores
+            for axis, length in enumerate(medium.shape[1:], 1):
+                start = int(torch.randint(length, (), generator=generator))
+                window = window.roll(-start, axis).narrow(axis, 0, min(size, length))
+            windows.append(window)
+        return torch.stack(windows).float()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the level and the record."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[_LEVEL] = [self.level, self._best, self._since_best, self._in_level]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the level that a run had reached, before its medium and its optimiser are loaded."""
+        self.level, self._best, self._since_best, self._in_level = checkpoint[_LEVEL]
+        self.medium = nn.Parameter(torch.zeros_like(checkpoint["state_dict"]["medium"], device=self.device))
