@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mcrgen.callbacks._images import log_image
 from mcrgen.callbacks._interval import Interval
-from mcrgen.plotting.slices import plot_slices
+from mcrgen.plotting.slices import grey, plot_slices
 
 
 class SampleImages(Callback):
@@ -46,15 +46,9 @@ class SampleImages(Callback):
             return
         latest: dict[int, Tensor] = pl_module.latest_slices  # type: ignore[assignment]
         slices = {"zyx"[normal]: slice_[0].float().cpu().numpy() for normal, slice_ in latest.items()}
-        panels = {"exemplar": _grey(self.reference)}
-        panels |= {f"normal to {axis}": _grey((slice_ + 1) / 2) for axis, slice_ in slices.items()}
+        panels = {"exemplar": grey(self.reference)}
+        panels |= {f"normal to {axis}": grey((slice_ + 1) / 2) for axis, slice_ in slices.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step_{trainer.global_step:06d}.png"
         plot_slices(path, panels, title=f"step {trainer.global_step}")
         log_image(trainer, "slices", path)
-
-
-def _grey(channels: NDArray[np.floating]) -> NDArray[np.floating]:
-    """One picture in [0, 1] of indicator channels: the channel itself, or the index of the largest."""
-    grey: NDArray[np.floating] = channels[0] if len(channels) == 1 else channels.argmax(axis=0) / (len(channels) - 1)
-    return grey

@@ -6,9 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcrgen.commands._reconstruct_config import Optimizer, ReconstructConfig, Variation
+from mcrgen.commands._reconstruct_config import Method, Optimizer, ReconstructConfig, Variation
 from mcrgen.commands._statistics import Statistics
-from mcrgen.commands._targets import CORRELATIONS, KNOWN, SMALLEST_GRAM, chosen_names
+from mcrgen.commands._targets import ANNEALED, CORRELATIONS, KNOWN, SMALLEST_GRAM, chosen_names
 from mcrgen.errors import InputError, near_name, require_fraction, require_positive, require_seed
 
 if TYPE_CHECKING:
@@ -64,11 +64,12 @@ def check_options(config: ReconstructConfig) -> None:
 
 def _check_descriptors(config: ReconstructConfig) -> None:
     names = [name.replace("-", "_") for name in config.descriptors.names]
+    all_known = ANNEALED if config.method == Method.annealing else KNOWN
     if not names:
         raise InputError("descriptors.names: expected at least one name, got none.")
     for given, name in zip(config.descriptors.names, names, strict=True):
-        if name not in KNOWN:
-            known = [n.replace("_", "-") for n in KNOWN]
+        if name not in all_known:
+            known = [n.replace("_", "-") for n in all_known]
             raise InputError(f"descriptors.names: expected any of {', '.join(known)}, got '{given}'{near_name(given, known)}.")
     for field in fields(config.descriptors.weights):
         weight = getattr(config.descriptors.weights, field.name)
@@ -81,7 +82,12 @@ def _check_descriptors(config: ReconstructConfig) -> None:
                 f"{field.name.replace('_', '-')} to --descriptors.names or leave its weight out."
             )
     shortest, limit = min(config.size), config.descriptors.limit
-    if any(name in CORRELATIONS for name in names) and not 1 <= limit <= shortest // 2:
+    if "s2_map" in names and len(config.size) == _VOLUME:
+        raise InputError(
+            "descriptors.names: expected s2-map for an image only, as sections do not tell all lags of a volume; use s2 and "
+            "s2-diagonal."
+        )
+    if any(name in (*CORRELATIONS, *ANNEALED) for name in names) and not 1 <= limit <= shortest // 2:
         raise InputError(
             f"descriptors.limit: expected 1 to {shortest // 2}, half the shortest edge of the medium, got {limit}."
         )

@@ -10,6 +10,14 @@ from typing import Annotated
 import tyro
 
 from mcrgen.commands._train_config import ExemplarConfig, LoggingConfig
+from mcrgen.reconstruction.schedule import Schedule
+
+
+class Method(StrEnum):
+    """How the medium is found."""
+
+    differentiable = "differentiable"
+    annealing = "annealing"
 
 
 class Variation(StrEnum):
@@ -32,16 +40,28 @@ class WeightsConfig:
 
     s2: float | None = None
     """Two-point correlation."""
+    s2_diagonal: float | None = None
+    """S2 along the diagonals of sections (annealing)."""
+    s2_map: float | None = None
+    """S2 over all lags of a square or cube (annealing)."""
     s3: float | None = None
-    """Three-point correlation."""
+    """Three-point correlation (differentiable)."""
     lineal_path: float | None = None
     """Lineal path."""
+    p3h: float | None = None
+    """Triangles with a horizontal edge (annealing)."""
+    p3v: float | None = None
+    """Triangles with a vertical edge (annealing)."""
+    p4: float | None = None
+    """Squares (annealing)."""
+    p6: float | None = None
+    """Hexagons (annealing)."""
     gram: float | None = None
-    """Gram matrices."""
+    """Gram matrices (differentiable)."""
     variation: float | None = None
-    """Normalised total variation."""
+    """Normalised total variation (differentiable)."""
     phase_fraction: float | None = None
-    """Phase fractions of the whole medium."""
+    """Phase fractions of the whole medium (differentiable; annealing has them exactly)."""
 
 
 @dataclass(kw_only=True)
@@ -49,10 +69,11 @@ class DescriptorConfig:
     """What is matched in every slice."""
 
     names: tuple[str, ...] = ("s2", "s3", "variation", "phase-fraction")
-    """Any of s2, s3, lineal-path, gram, variation, phase-fraction."""
+    """Any of s2, s3, lineal-path, gram, variation, phase-fraction; annealing: s2, s2-diagonal, s2-map, lineal-path, p3h, p3v,
+    p4, p6."""
     weights: WeightsConfig = field(default_factory=WeightsConfig)
     limit: int = 16
-    """Lags of s2, s3 and lineal-path stay below this, in voxels."""
+    """Lags of correlations, lineal path and polytopes stay below this, in voxels."""
     multigrid: bool = True
     """Measure s2 and s3 on coarsened slices too, so that they see further than the limit."""
     variation: Variation = Variation.matched
@@ -122,7 +143,10 @@ class ReconstructConfig:
     """Voxels along z, y and x, or, for an image, along y and x."""
     data: ExemplarConfig = field(default_factory=ExemplarConfig)
     descriptors: DescriptorConfig = field(default_factory=DescriptorConfig)
+    method: Method = Method.differentiable
+    """differentiable: gradients move all voxels; annealing: single voxels are swapped (Yeong and Torquato)."""
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    annealing: Schedule = field(default_factory=Schedule)
     record: RecordConfig = field(default_factory=RecordConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     periodic: bool = True

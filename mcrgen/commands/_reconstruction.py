@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from mcrgen import config as configuration
 from mcrgen.commands._console import console, progress_bar
 from mcrgen.commands._hardware import Precision
 from mcrgen.commands._lightning import make_trainer, open_loggers
+from mcrgen.commands._made import Made, fraction_errors, weight
 from mcrgen.commands._reconstruct_config import ReconstructConfig, Variation
 from mcrgen.commands._targets import Goal, descriptor_parts
 from mcrgen.commands._train_config import WandbMode
@@ -22,29 +22,8 @@ if TYPE_CHECKING:
     from pytorch_lightning import Callback
     from torch import Tensor
 
-    from mcrgen.callbacks.convergence import Convergence
+    from mcrgen.plotting.convergence import Course
     from mcrgen.tasks.reconstruction import ReconstructionTask
-
-
-@dataclass(frozen=True)
-class Reconstructed:
-    """The end of a run.
-
-    Attributes:
-        medium: ``(C, *spatial)`` in [0, 1].
-        loss: its loss.
-        steps: steps taken.
-        why: why it ended.
-        convergence: how it went.
-        failed: whether the loss was not a number.
-    """
-
-    medium: Tensor
-    loss: float
-    steps: int
-    why: str
-    convergence: Convergence
-    failed: bool
 
 
 def build_task(config: ReconstructConfig, goal: Goal, seed: int, *, curves: bool, device: torch.device) -> ReconstructionTask:
@@ -81,12 +60,6 @@ def _dashed(names: tuple[str, ...]) -> list[str]:
     return [name.replace("_", "-") for name in names]
 
 
-def weight(config: ReconstructConfig, name: str) -> float:
-    """Weight of a descriptor."""
-    given: float | None = getattr(config.descriptors.weights, name)
-    return 1.0 if given is None else given
-
-
 def steps_of(config: ReconstructConfig, levels: int) -> int:
     """Most steps on all levels together."""
     return config.optimization.max_steps + (levels - 1) * config.optimization.coarse_steps
@@ -100,8 +73,8 @@ def optimise(
     device: torch.device,
     *,
     title: str,
-) -> Reconstructed:
-    """Run a task in a folder, from its last checkpoint if there is one.
+) -> tuple[str, Course]:
+    """Run a task in a folder, from its last checkpoint if there is one; returns why it ended, and how it went.
 
     Raises:
         StoppedError: stopped by a signal; the message says how to go on.
@@ -133,8 +106,7 @@ def optimise(
     trainer.save_checkpoint(last)
     why = task.done or ("the loss was no number" if task.failed else "all steps were done")
     console.print(f"{title}: {trainer.global_step} steps, loss {task.loss:.3g} ({why})")
-    medium = task.medium.detach().cpu()
-    return Reconstructed(medium, task.loss, trainer.global_step, why, convergence, task.failed)
+    return why, convergence.course
 
 
 def labels_of(medium: Tensor, goal: Goal, sigma: float | None, *, periodic: bool) -> NDArray[np.uint8]:
@@ -179,6 +151,23 @@ def errors_of(labels: NDArray[np.uint8], config: ReconstructConfig, goal: Goal, 
             for normal, target in goal.targets[name][0].items()
         }
         errors[name] = {"mean": float(np.mean(list(by_normal.values()))), **by_normal}
-    found = np.bincount(labels.ravel(), minlength=len(goal.fractions)) / labels.size
-    errors["phase_fractions"] = {"wanted": list(goal.fractions), "found": found.tolist()}
-    return errors
+    return errors | fraction_errors(labels, goal.fractions)
+
+
+def reconstruct(
+    config: ReconstructConfig,
+    goal: Goal,
+    seed: int,
+    folder: Path,
+    callbacks: list[Callback],
+    device: torch.device,
+    *,
+    curves: bool,
+    title: str,
+) -> Made:
+    """Optimise a medium and give it phases; ``curves`` says that S2 is known along the axes only."""
+    task = build_task(config, goal.to(device), seed, curves=curves, device=device)
+    why, course = optimise(config, task, folder, callbacks, device, title=title)
+    labels = labels_of(task.medium.detach().cpu(), goal, config.smoothing, periodic=config.periodic)
+    errors = errors_of(labels, config, goal, curves=curves)
+    return Made(labels, errors, task.loss, len(course.steps), why, course, task.failed)

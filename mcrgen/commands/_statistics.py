@@ -73,8 +73,8 @@ def read_statistics(path: Path, fraction: float | None) -> Statistics:
         ) from error
     if not 0.0 < found.fraction < 1.0:
         raise InputError(
-            f"source: expected a phase fraction between 0 and 1 (exclusive) in '{path}', got {found.fraction:g}; a medium of one "
-            "phase has nothing to reconstruct."
+            f"source: expected a phase fraction between 0 and 1 (exclusive) in '{path}', got {found.fraction:g}; a medium of "
+            "one phase has nothing to reconstruct."
         )
     for name, curve in found.curves.items():
         if any(not -1e-9 <= value <= 1.0 + 1e-9 for values in curve.values() for value in values):

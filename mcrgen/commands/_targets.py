@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CORRELATIONS = ("s2", "s3", "lineal_path")
 SMALLEST_GRAM = 16
 KNOWN = (*CORRELATIONS, "gram", "variation", "phase_fraction")
+ANNEALED = ("s2", "s2_diagonal", "s2_map", "lineal_path", "p3h", "p3v", "p4", "p6")
 
 _AXES = "zyx"
 _SHUFFLE_SEED = 0

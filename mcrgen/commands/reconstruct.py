@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcrgen import config as configuration
+from mcrgen.commands._annealing import AnnealingGoal, anneal, annealing_goal
 from mcrgen.commands._console import console, quiet_libraries
 from mcrgen.commands._exemplars import Exemplars, read_exemplars, with_absolute_paths
 from mcrgen.commands._hardware import resolve_device
 from mcrgen.commands._learning import example
+from mcrgen.commands._made import Made
 from mcrgen.commands._reconstruct_checks import check_exemplars, check_options, check_output, check_table
-from mcrgen.commands._reconstruct_config import ReconstructConfig
-from mcrgen.commands._reconstruction import Reconstructed, build_task, errors_of, labels_of, optimise
+from mcrgen.commands._reconstruct_config import Method, ReconstructConfig
+from mcrgen.commands._reconstruction import reconstruct
 from mcrgen.commands._statistics import SUFFIXES, Statistics, read_statistics
 from mcrgen.commands._targets import Goal, goal_of_images, goal_of_table
 from mcrgen.errors import InputError, StoppedError, require_free
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
     from pytorch_lightning import Callback
 
 Source = Exemplars | Statistics
@@ -142,45 +142,54 @@ def _reconstruct(
     for number, output in enumerate(outputs):
         place = number * (len(goals) - 1) / max(1, len(outputs) - 1)
         before = min(int(place), max(0, len(goals) - 2))
-        goal = goals[0] if len(goals) == 1 else goals[before].towards(goals[before + 1], place - before)
+        goal = goals[0] if len(goals) == 1 else _between(goals[before], goals[before + 1], place - before)
         errors.append(_one(configs[0], sources, goal, output, device))
     return ReconstructResult(tuple(outputs), tuple(errors))
 
 
-def _goal(config: ReconstructConfig, source: Source) -> Goal:
-    if isinstance(source, Statistics):
-        return goal_of_table(config, source)
-    return goal_of_images(config, source)
+def _between(first: Goal | AnnealingGoal, second: Goal | AnnealingGoal, share: float) -> Goal | AnnealingGoal:
+    if isinstance(first, AnnealingGoal) and isinstance(second, AnnealingGoal):
+        return first.towards(second, share)
+    assert isinstance(first, Goal)
+    assert isinstance(second, Goal)
+    return first.towards(second, share)
+
+
+def _goal(config: ReconstructConfig, source: Source) -> Goal | AnnealingGoal:
+    if config.method == Method.annealing:
+        return annealing_goal(config, source)
+    return goal_of_table(config, source) if isinstance(source, Statistics) else goal_of_images(config, source)
 
 
 def _one(
-    config: ReconstructConfig, sources: Sequence[Source], goal: Goal, output: Path, device: torch.device
+    config: ReconstructConfig, sources: Sequence[Source], goal: Goal | AnnealingGoal, output: Path, device: torch.device
 ) -> dict[str, Any]:
-    """Reconstruct one medium and write it.
+    """Reconstruct one medium, several times if asked to, and write the best.
 
     Raises:
         InputError: the loss was no number.
     """
-    folder = working_folder(output)
+    folder, curves = working_folder(output), isinstance(sources[0], Statistics)
     _prepare(config, folder)
-    curves = isinstance(sources[0], Statistics)
-    ends = []
+    made: list[Made] = []
     for restart in range(config.optimization.restarts):
         alone = config.optimization.restarts == 1
-        own, title = (folder, "reconstructing") if alone else (folder / f"run_{restart}", f"run {restart + 1}")
+        own, title = (folder, "reconstructing") if alone else (folder / f"run_{restart + 1}", f"run {restart + 1}")
         own.mkdir(parents=True, exist_ok=True)
-        task = build_task(config, goal.to(device), config.seed + restart, curves=curves, device=device)
-        ends.append(optimise(config, task, own, _callbacks(config, own, sources[0], goal), device, title=title))
-    best = min(ends, key=lambda end: (end.failed, end.loss))
-    labels = labels_of(best.medium, goal, config.smoothing, periodic=config.periodic)
-    errors = errors_of(labels, config, goal, curves=curves)
-    _write(config, sources, goal, best, labels, errors, output)
+        seed = config.seed + restart
+        if isinstance(goal, AnnealingGoal):
+            made.append(anneal(config, goal, seed, own, title=title))
+        else:
+            callbacks = _callbacks(config, own, sources[0], goal)
+            made.append(reconstruct(config, goal, seed, own, callbacks, device, curves=curves, title=title))
+    best = min(made, key=lambda one: (one.failed, one.loss))
+    _write(config, sources, goal.voxel_size_um, best, output)
     if best.failed:
         raise InputError(
             f"descriptors.weights: the loss was no number after step {best.steps}; the last good medium is in '{output}'. Try "
-            "smaller weights or learning rate."
+            "smaller weights or another learning rate."
         )
-    return errors
+    return best.errors
 
 
 def _prepare(config: ReconstructConfig, folder: Path) -> None:
@@ -228,55 +237,41 @@ def _callbacks(config: ReconstructConfig, folder: Path, source: Source, goal: Go
 _WINDOWS = 8
 
 
-def _write(
-    config: ReconstructConfig,
-    sources: Sequence[Source],
-    goal: Goal,
-    best: Reconstructed,
-    labels: NDArray[np.uint8],
-    errors: dict[str, Any],
-    output: Path,
-) -> None:
+def _write(config: ReconstructConfig, sources: Sequence[Source], voxel_size_um: float | None, best: Made, output: Path) -> None:
     """The medium, the record beside it, the figure of convergence; and a table on the terminal."""
     from mcrgen.io.images import write_labels
     from mcrgen.io.provenance import provenance, sidecar, write_json
     from mcrgen.io.volumes import open_volume
 
+    labels = best.labels
     output.parent.mkdir(parents=True, exist_ok=True)
     if labels.ndim == _VOLUME:
         depth, height, width = labels.shape
-        with open_volume(output, labels.shape, goal.voxel_size_um, overwrite=True) as writer:
+        with open_volume(output, labels.shape, voxel_size_um, overwrite=True) as writer:
             writer.write((slice(0, depth), slice(0, height), slice(0, width)), labels)
     else:
-        write_labels(output, labels, goal.voxel_size_um)
+        write_labels(output, labels, voxel_size_um)
     inputs: dict[str, Path] = {}
     for number, source in enumerate(sources):
         suffix = f" {number + 1}" if len(sources) > 1 else ""
         files = source.inputs if isinstance(source, Exemplars) else {"source": source.path}
         inputs |= {f"{name}{suffix}": path for name, path in files.items()}
     end = {"loss": best.loss, "steps": best.steps, "ended": best.why}
-    record = provenance("reconstruct", configuration.to_plain(config), inputs) | {"run": end, "errors": errors}
+    record = provenance("reconstruct", configuration.to_plain(config), inputs) | {"run": end, "errors": best.errors}
     write_json(sidecar(output), record)
-    _draw(working_folder(output) / "convergence.png", best, labels, sources[0], output)
-    _tell(errors, output)
+    _draw(working_folder(output) / "convergence.png", best, sources[0], output)
+    _tell(best.errors, output)
 
 
-def _draw(path: Path, best: Reconstructed, labels: NDArray[np.uint8], source: Source, output: Path) -> None:
+def _draw(path: Path, best: Made, source: Source, output: Path) -> None:
     from mcrgen.plotting.convergence import plot_convergence
+    from mcrgen.plotting.slices import grey
 
-    convergence = best.convergence
-    pictures: dict[str, NDArray[Any]] = {}
-    if isinstance(source, Exemplars):
-        pictures["exemplar"] = _grey(example(source))
-    pictures |= {f"step {step}": _grey(image) for step, image in sorted(convergence.snapshots.items())}
+    labels = best.labels
     middle = labels if labels.ndim < _VOLUME else labels[len(labels) // 2]
-    pictures["labels"] = middle / max(1, int(labels.max()))
-    plot_convergence(path, convergence.steps, convergence.terms, pictures, title=f"{output.name}: {best.why}")
-
-
-def _grey(channels: NDArray[Any]) -> NDArray[Any]:
-    grey: NDArray[Any] = channels[0] if len(channels) == 1 else channels.argmax(axis=0) / (len(channels) - 1)
-    return grey
+    beside = {"exemplar": grey(example(source))} if isinstance(source, Exemplars) else {}
+    beside |= {"reconstructed": middle / max(1, int(labels.max()))}
+    plot_convergence(path, best.course, beside, title=f"{output.name}: {best.why}")
 
 
 def _tell(errors: dict[str, Any], output: Path) -> None:

@@ -28,6 +28,12 @@ def show_image(axes: Axes, image: NDArray[Any], title: str, window: int | None =
     axes.set_yticks([])
 
 
+def grey(channels: NDArray[Any]) -> NDArray[Any]:
+    """One picture in [0, 1] of indicator channels ``(C, H, W)``: the channel itself, or the index of the largest."""
+    picture: NDArray[Any] = channels[0] if len(channels) == 1 else channels.argmax(axis=0) / (len(channels) - 1)
+    return picture
+
+
 def common_window(images: Iterable[NDArray[Any]]) -> int:
     """The longer edge of the smallest image."""
     return min(int(max(image.shape)) for image in images)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
 from mcrgen.losses.slice_descriptors import Parts
 from mcrgen.losses.slice_matching import SliceTarget, slice_errors
 from mcrgen.reconstruction.adam import ProjectedAdam

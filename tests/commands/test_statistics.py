@@ -78,5 +78,5 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no table of descriptors"):
         read_statistics(tmp_path / "broken.json", None)
     (tmp_path / "three.json").write_text(json.dumps({"medium": {"values": [0, 1, 2]}}))
-    with pytest.raises(InputError, match="two phases.*with 3"):
+    with pytest.raises(InputError, match=r"two phases.*with 3"):
         read_statistics(tmp_path / "three.json", None)

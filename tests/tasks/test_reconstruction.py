@@ -74,6 +74,7 @@ def test_loss_and_gradient_are_those_of_all_slices_together(shape: tuple[int, ..
     if channels > 1:
         whole = whole + 3.0 * (medium.sum(dim=0) - 1.0).square().mean()
     whole.backward()  # type: ignore[no-untyped-call]
+    assert medium.grad is not None
     assert float(loss) == pytest.approx(float(whole.detach()), rel=1e-5)
     np.testing.assert_allclose(gradient, medium.grad, rtol=1e-4, atol=1e-5)
 
@@ -82,6 +83,8 @@ def test_memory_bound_does_not_change_the_result() -> None:
     one, many = task((5, 6, 8), slices_per_batch=1), task((5, 6, 8), slices_per_batch=100)
     for reconstruction in (one, many):
         reconstruction.evaluate(reconstruction._choose())
+    assert one.medium.grad is not None
+    assert many.medium.grad is not None
     np.testing.assert_allclose(one.medium.grad, many.medium.grad, rtol=1e-4, atol=1e-5)
 
 

@@ -1,0 +1,51 @@
+"""What both methods of ``mcrgen reconstruct`` give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mcrgen.commands._reconstruct_config import ReconstructConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mcrgen.plotting.convergence import Course
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished medium.
+
+    Attributes:
+        labels: its phases.
+        errors: relative error of each descriptor, and ``phase_fractions`` wanted and found.
+        loss: at the end.
+        steps: steps or swaps taken.
+        why: why it ended.
+        course: how it went.
+        failed: whether the loss was not a number; the medium is then the last good one.
+    """
+
+    labels: NDArray[np.uint8]
+    errors: dict[str, Any]
+    loss: float
+    steps: int
+    why: str
+    course: Course
+    failed: bool
+
+
+def weight(config: ReconstructConfig, name: str) -> float:
+    """Weight of a descriptor."""
+    given: float | None = getattr(config.descriptors.weights, name)
+    return 1.0 if given is None else given
+
+
+def fraction_errors(labels: NDArray[np.uint8], wanted: tuple[float, ...]) -> dict[str, Any]:
+    """Phase fractions that a medium should have, and those it has."""
+    import numpy as np
+
+    found = np.bincount(labels.ravel(), minlength=len(wanted)) / labels.size
+    return {"phase_fractions": {"wanted": list(wanted), "found": found.tolist()}}
