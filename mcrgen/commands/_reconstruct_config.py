@@ -27,6 +27,13 @@ class Variation(StrEnum):
     minimised = "minimised"
 
 
+class Slices(StrEnum):
+    """Whether slices are held to the target one by one."""
+
+    together = "together"
+    each = "each"
+
+
 class Optimizer(StrEnum):
     """How the voxels are moved."""
 
@@ -66,12 +73,15 @@ class WeightsConfig:
 
 @dataclass(kw_only=True)
 class DescriptorConfig:
-    """What is matched in every slice."""
+    """What of the slices is matched."""
 
     names: tuple[str, ...] = ("s2", "s3", "variation", "phase-fraction")
     """Any of s2, s3, lineal-path, gram, variation, phase-fraction; annealing: s2, s2-diagonal, s2-map, lineal-path, p3h, p3v,
     p4, p6."""
     weights: WeightsConfig = field(default_factory=WeightsConfig)
+    slices: Slices = Slices.together
+    """together: the mean over the slices normal to an axis is matched, so that they may differ as those of a medium do;
+    each: every slice is (Seibert et al. 2022, eq. 7)."""
     limit: int = 16
     """Lags of correlations, lineal path and polytopes stay below this, in voxels."""
     multigrid: bool = True
@@ -102,8 +112,8 @@ class OptimizationConfig:
     """Levels from coarse to fine; 0: as many as have twice the limit of voxels along every edge."""
     slices_per_normal: int | None = None
     """Look at so many slices per section normal in a step, drawn anew; at all of them if not given."""
-    slices_per_batch: int = 16
-    """Slices worked through at a time: memory goes with it."""
+    slices_per_batch: int = 64
+    """Slices worked through at a time: memory goes with it, and with fewer than there are so does time."""
     tolerance: float = 1e-5
     """Loss at which it stops."""
     patience: int = 40
@@ -152,7 +162,7 @@ class ReconstructConfig:
     periodic: bool = True
     """Slices wrap around; the exemplar does not."""
     phase_fraction: float | None = None
-    """Fraction of the phase of interest for a table that does not hold it."""
+    """Fraction of the phase of interest for a CSV; its value at lag 0 if not given."""
     smoothing: float | None = None
     """Standard deviation in voxels of a Gaussian over the finished medium before its threshold; phase fractions stay."""
     interpolate: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from mcrgen.commands._console import console, progress_bar
 from mcrgen.commands._hardware import Precision
 from mcrgen.commands._lightning import make_trainer, open_loggers
 from mcrgen.commands._made import Made, fraction_errors, weight
-from mcrgen.commands._reconstruct_config import ReconstructConfig, Variation
+from mcrgen.commands._reconstruct_config import ReconstructConfig, Slices, Variation
 from mcrgen.commands._targets import Goal, descriptor_parts
 from mcrgen.commands._train_config import WandbMode
 from mcrgen.errors import StoppedError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from mcrgen.plotting.convergence import Course
     from mcrgen.tasks.reconstruction import ReconstructionTask
+
+_MARGIN = 1e-6
 
 
 def build_task(config: ReconstructConfig, goal: Goal, seed: int, *, curves: bool, device: torch.device) -> ReconstructionTask:
@@ -48,6 +51,7 @@ def build_task(config: ReconstructConfig, goal: Goal, seed: int, *, curves: bool
         coarse_steps=o.coarse_steps,
         slices_per_normal=o.slices_per_normal,
         slices_per_batch=o.slices_per_batch,
+        together=settings.slices == Slices.together,
         tolerance=o.tolerance,
         patience=o.patience,
         max_steps=steps_of(config, levels),
@@ -112,6 +116,9 @@ def optimise(
 def labels_of(medium: Tensor, goal: Goal, sigma: float | None, *, periodic: bool) -> NDArray[np.uint8]:
     """Phases of a finished medium, at the phase fractions that it is to have.
 
+    A voxel that is exactly 0 or 1 stays what it is: what is left to decide is the grey ones. Else a medium that has come out
+    black and white would lose a phase for a single voxel more than asked for, as all its voxels are equally near a threshold.
+
     Args:
         medium: ``(C, *spatial)`` in [0, 1].
         goal: what it should be.
@@ -129,8 +136,16 @@ def labels_of(medium: Tensor, goal: Goal, sigma: float | None, *, periodic: bool
         medium = torch.from_numpy(gaussian_filter(medium.numpy(), widths, mode=mode))
     scores = medium.reshape(len(medium), -1, *medium.shape[-2:])
     bias = solve_bias(scores.flatten(1).numpy(), goal.fractions if len(scores) > 1 else goal.channel_fractions)
-    labels: NDArray[np.uint8] = classify(scores, bias, goal.phase).numpy().reshape(medium.shape[1:])
+    labels: NDArray[np.uint8] = classify(scores, _within_bounds(bias), goal.phase).numpy().reshape(medium.shape[1:])
     return labels
+
+
+def _within_bounds(bias: Sequence[float]) -> tuple[float, ...]:
+    """The bias that leaves voxels of 0 and 1 their phase: one threshold inside (0, 1), or differences below 1."""
+    if len(bias) == 1:
+        return (min(max(bias[0], -1.0 + _MARGIN), -_MARGIN),)
+    middle, most = (min(bias) + max(bias)) / 2.0, 0.5 - _MARGIN
+    return tuple(min(max(b - middle, -most), most) for b in bias)
 
 
 def errors_of(labels: NDArray[np.uint8], config: ReconstructConfig, goal: Goal, *, curves: bool) -> dict[str, Any]:
@@ -144,10 +159,10 @@ def errors_of(labels: NDArray[np.uint8], config: ReconstructConfig, goal: Goal, 
 
     phases = Phases(tuple(range(len(goal.fractions))), goal.phase)
     medium = torch.from_numpy(indicators(labels, phases))
-    errors: dict[str, Any] = {}
+    errors, few = dict[str, Any](), config.optimization.slices_per_batch
     for name, descriptor in descriptor_parts(config, periodic=config.periodic, curves=curves).items():
         by_normal = {
-            "zyx"[normal]: relative_error(descriptor, sections(medium, normal), target)
+            "zyx"[normal]: relative_error(descriptor, sections(medium, normal).split(few), target)
             for normal, target in goal.targets[name][0].items()
         }
         errors[name] = {"mean": float(np.mean(list(by_normal.values()))), **by_normal}

@@ -15,7 +15,8 @@ from torch.autograd.function import once_differentiable
 from mcrgen.descriptors.module import Descriptor, as_real
 from mcrgen.errors import InputError, require_positive
 
-_CHUNK_BYTES = 1 << 24
+_CHUNK_BYTES = 1 << 21  # of windows, which are read several times: up to twice as fast as 16 MiB on processors
+_ACCELERATOR_CHUNKS = 8
 
 
 def half_window(limit: int) -> Tensor:
@@ -49,7 +50,9 @@ def three_point_correlation(
     is not the exact one: compare soft with soft.
 
     Evaluated as matrix products over blocks of positions, in the gradient again, and no block is kept between the two: the
-    memory is that of the result and of a few blocks of 16 MiB, whatever the size and number of slices.
+    memory is that of the result and of a few blocks of 2 MiB (16 MiB on accelerators), whatever the size and number of slices.
+    Where it is cheaper, products of periodic slices on a processor go through Fourier transforms of their rows instead; the
+    result is the same up to rounding (relative error in float32: 1e-6).
 
     Args:
         slices: ``(B, C, H, W)``, H and W at least 2 ``limit`` - 1.
@@ -77,12 +80,37 @@ def three_point_correlation(
     if not 0.0 < threshold < 1.0:
         raise InputError(f"threshold: expected a number between 0 and 1 (exclusive), got {threshold}.")
     require_positive("steepness", steepness)
+    if periodic and not soft and spectral_is_cheaper(slices, limit):
+        from mcrgen.descriptors._three_point_spectral import SpectralThreePoint  # its compiler takes a second to import
+
+        s3: Tensor = SpectralThreePoint.apply(slices.flatten(0, 1), limit)
+        return s3.reshape(*slices.shape[:2], *s3.shape[1:])
     rule = _Soft(threshold, steepness) if soft else _Product()
     sides = (limit - 1, limit - 1, 0, limit - 1)
     padded = F.pad(slices, sides, "circular") if periodic else F.pad(slices, sides, value=rule.outside)
     counts = height * width if periodic else _inside(limit, height, width).to(slices)
     sums: Tensor = _Moments.apply(padded.flatten(0, 1), limit, rule)
     return (sums / counts).reshape(*slices.shape[:2], *sums.shape[1:])
+
+
+def spectral_is_cheaper(slices: Tensor, limit: int) -> bool:
+    """Whether S3 of periodic slices, with its gradient, is faster through Fourier transforms of their rows; not if invalid.
+
+    The estimates are floating-point operations, and the same time spent on memory. Directly there are W windows for each row,
+    N = ``limit`` (2 ``limit`` - 1) lags, 3.25 N^2 operations each (5/4 for the products, 2 for their gradient), and the passes
+    over the windows, as dear as 700 N operations. The spectral way has W^2 / 4 pairs of wavenumbers, 24 ``limit``^2 operations
+    each for every row, and the factors of the products, formed and differentiated at the price of 200 ``limit``. So the ratio
+    is about 13 ``limit``^2 to 6 W where the lags are many. Measured on an AVX-512 processor, with slices of 64 x 64 in float32:
+    as fast with 4, 1.7 times as fast with 8 and 5 times as fast with 16 as the limit.
+    """
+    fits = slices.ndim == 4 and 1 <= 2 * limit - 1 <= min(slices.shape[2:])
+    if not fits or slices.device.type != "cpu" or slices.dtype not in (torch.float32, torch.float64):
+        return False
+    height, width = slices.shape[2:]
+    lags, padded = limit * (2 * limit - 1), -(-limit // 8) * 8
+    direct = lags * height * width * (3.25 * lags + 700)
+    pairs = (width // 2 + 1) * (width // 2 + 2)
+    return pairs * limit * (24 * padded * height + 200 * (height + 48)) < direct
 
 
 def _inside(limit: int, height: int, width: int) -> Tensor:
@@ -179,7 +207,8 @@ def _blocks(padded: Tensor, limit: int) -> Iterator[tuple[Tensor, tuple[slice, s
     """Groups of padded slices, or of their rows, whose windows fill a block; with the place of each."""
     images, height = len(padded), padded.shape[1] - limit + 1
     width = padded.shape[2] - 2 * (limit - 1)
-    fitting = max(1, _CHUNK_BYTES // (limit * (2 * limit - 1) * width * padded.element_size()))
+    budget = _CHUNK_BYTES * (1 if padded.device.type == "cpu" else _ACCELERATOR_CHUNKS)
+    fitting = max(1, budget // (limit * (2 * limit - 1) * width * padded.element_size()))
     group, rows = max(1, fitting // height), min(fitting, height)
     for first in range(0, images, group):
         for top in range(0, height, rows):

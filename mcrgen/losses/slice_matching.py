@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -54,10 +54,10 @@ class SliceTarget:
         return cls(tuple(parts), tuple(units))
 
     def interpolated(self, other: SliceTarget, share: float) -> SliceTarget:
-        """A target ``share`` of the way from this one to another of equal shapes."""
+        """A target ``share`` of the way from this one to another; of two numbers of parts (levels), the first ones count."""
 
         def mixed(a: Sequence[Tensor], b: Sequence[Tensor]) -> tuple[Tensor, ...]:
-            return tuple(torch.lerp(x, y, share) for x, y in zip(a, b, strict=True))
+            return tuple(torch.lerp(x, y, share) for x, y in zip(a, b, strict=False))
 
         return SliceTarget(mixed(self.parts, other.parts), mixed(self.units, other.units))
 
@@ -100,9 +100,91 @@ def slice_errors(descriptor: Parts, slices: Tensor, target: SliceTarget) -> Tens
     return torch.stack(errors).mean(dim=0)
 
 
+@dataclass(frozen=True)
+class SliceTerm:
+    """A term of the loss of slices.
+
+    Attributes:
+        descriptor: of slices.
+        target: what it should be.
+        weight: of its error in the loss.
+    """
+
+    descriptor: Parts
+    target: SliceTarget
+    weight: float
+
+
+def errors_and_gradient(
+    terms: Mapping[str, SliceTerm], slices: Tensor, batch: int, *, together: bool
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Error of each term, and the gradient of their weighted sum, with the memory of ``batch`` slices at a time.
+
+    Args:
+        terms: by name.
+        slices: ``(N, C, H, W)``, those normal to one axis.
+        batch: slices at a time. Together, more slices than that have their descriptors computed twice.
+        together: take the error of the mean descriptor of all slices instead of the mean of their errors. Each slice may then
+            differ from the target as slices of a medium do, as long as their mean does not.
+
+    Returns:
+        Errors, scalars in the units of the targets; the gradient ``(N, C, H, W)``.
+    """
+    if not together:
+        return _of_each(terms, slices, batch)
+    count, batches = len(slices), torch.split(slices.detach(), batch)
+    leaves = [part.contiguous().requires_grad_() for part in batches]
+    alone = {name: term.descriptor(leaves[0]) for name, term in terms.items()} if len(leaves) == 1 else None
+    with torch.no_grad():
+        means = {
+            name: [part.mean(dim=0) for part in alone[name]] if alone else _mean(term.descriptor, batches)
+            for name, term in terms.items()
+        }
+    pulls = {name: _pull(means[name], term) for name, term in terms.items()}
+    for leaf in leaves:
+        parts = alone or {name: term.descriptor(leaf) for name, term in terms.items()}
+        pulled = [(pull * part).sum() for name in terms for pull, part in zip(pulls[name][1], parts[name], strict=False)]
+        (torch.stack([value.double() for value in pulled]).sum() / count).backward()  # type: ignore[no-untyped-call]
+    return {name: pull[0] for name, pull in pulls.items()}, torch.cat([_gradient(leaf) for leaf in leaves])
+
+
+def _pull(means: Sequence[Tensor], term: SliceTerm) -> tuple[Tensor, list[Tensor]]:
+    """Error of a mean descriptor, and the derivative of its weighted value by the parts of the mean."""
+    target = term.target
+    found = list(zip(means, target.parts, target.units, strict=False))
+    error = torch.stack([((mean - wanted).square().sum() / unit).float() for mean, wanted, unit in found]).mean()
+    return error, [2.0 * term.weight / len(found) * (mean - wanted) / unit for mean, wanted, unit in found]
+
+
+def _of_each(terms: Mapping[str, SliceTerm], slices: Tensor, batch: int) -> tuple[dict[str, Tensor], Tensor]:
+    """The mean of the slices' own errors, and its gradient."""
+    totals, gradients = {name: torch.zeros((), device=slices.device) for name in terms}, []
+    for part in torch.split(slices.detach(), batch):
+        leaf = part.contiguous().requires_grad_()
+        errors = {name: slice_errors(term.descriptor, leaf, term.target).float().sum() for name, term in terms.items()}
+        weighted = torch.stack([terms[name].weight * error for name, error in errors.items()]).sum()
+        (weighted / len(slices)).backward()  # type: ignore[no-untyped-call]
+        gradients.append(_gradient(leaf))
+        for name, error in errors.items():
+            totals[name] += error.detach() / len(slices)
+    return totals, torch.cat(gradients)
+
+
+def _gradient(leaf: Tensor) -> Tensor:
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+
+
 @torch.no_grad()
-def relative_error(descriptor: Parts, slices: Tensor, target: SliceTarget) -> float:
-    """Relative distance of the mean descriptor of slices from the target, averaged over the parts: |D - D*| / |D*|."""
-    found = zip(descriptor(slices), target.parts, strict=False)
-    errors = [(part.mean(dim=0) - wanted).norm() / wanted.norm() for part, wanted in found]
-    return float(torch.stack(errors).mean())
+def relative_error(descriptor: Parts, slices: Sequence[Tensor], target: SliceTarget) -> float:
+    """Relative distance of the mean descriptor of slices from the target, averaged over the parts: |D - D*| / |D*|.
+
+    Where a target is zero, as the variation of sections without an interface, it is the distance itself.
+
+    Args:
+        descriptor: of slices.
+        slices: ``(B, C, H, W)`` each, in batches that fit into memory.
+        target: what the mean should be.
+    """
+    found = zip(_mean(descriptor, slices), target.parts, strict=False)
+    errors = [float((part - wanted).norm()) / (float(wanted.norm()) or 1.0) for part, wanted in found]
+    return sum(errors) / len(errors)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -31,8 +29,3 @@ def some_sections(medium: Tensor, normal: int, count: int | None, generator: tor
     if count is None or count >= there:
         return torch.arange(there, device=medium.device)
     return torch.randperm(there, generator=generator, device=generator.device)[:count].sort().values.to(medium.device)
-
-
-def batches(numbers: Tensor, size: int) -> Iterator[Tensor]:
-    """The numbers in groups of up to ``size``."""
-    yield from torch.split(numbers, size)

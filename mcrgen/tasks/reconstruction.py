@@ -12,16 +12,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mcrgen.losses.slice_descriptors import Parts
-from mcrgen.losses.slice_matching import SliceTarget, slice_errors
+from mcrgen.losses.slice_matching import SliceTarget, SliceTerm, errors_and_gradient
 from mcrgen.reconstruction.adam import ProjectedAdam
 from mcrgen.reconstruction.lbfgs import BoundedLBFGS
 from mcrgen.reconstruction.levels import refined
-from mcrgen.reconstruction.sections import batches, normals_of, sections, some_sections
+from mcrgen.reconstruction.sections import normals_of, sections, some_sections
 from mcrgen.tasks.base import Task
 
-_START_AMPLITUDE = 0.1
+_START_CONTRAST = 0.8
 _FRACTION_UNIT = 0.3
 _LEVEL = "reconstruction_level"
+_END = "reconstruction_end"
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,10 @@ class ReconstructionTask(Task):
     """Optimise the voxels of a medium until its slices have the descriptors asked for.
 
     The only parameter is the medium, real values in [0, 1] (Seibert et al., Acta Mater. 227 (2022) 117667). The loss is the sum
-    over descriptors of weight times squared error, averaged over all slices normal to z, y and x (eq. 7); of a 2D medium, that
-    of the image itself. Slices are worked through in batches whose gradients are gathered, so that memory stays that of a
-    batch. It runs from coarse to fine: the coarsest level first, each voxel then split into the voxels of the next one.
+    over descriptors of weight times squared error, averaged over all slices normal to z, y and x (eq. 7) or taken of the mean
+    descriptor of those normal to each axis; of a 2D medium, that of the image itself. Slices are worked through in batches
+    whose gradients are gathered, so that memory stays that of a batch. It runs from coarse to fine: the coarsest level first,
+    each voxel then split into the voxels of the next one.
 
     Three phases and more are as many indicator channels, held to a sum of one by a penalty; bounds hold them in [0, 1].
 
@@ -93,6 +95,7 @@ class ReconstructionTask(Task):
         coarse_steps: int,
         slices_per_normal: int | None,
         slices_per_batch: int,
+        together: bool,
         tolerance: float,
         patience: int,
         max_steps: int,
@@ -117,6 +120,7 @@ class ReconstructionTask(Task):
             coarse_steps: most steps on each level but the finest.
             slices_per_normal: so many slices per normal are looked at in a step, drawn anew; None: all.
             slices_per_batch: slices at a time.
+            together: match the mean descriptor of the slices normal to an axis, not that of each slice.
             tolerance: loss at which it stops.
             patience: steps without a fall of the loss by 0.1 % after which it stops.
             max_steps: optimiser steps on all levels.
@@ -127,7 +131,8 @@ class ReconstructionTask(Task):
             shape=list(shape), channels=channels, fractions=list(fractions), fraction_weight=fraction_weight,
             sum_weight=sum_weight, minimised_variation=minimised_variation, optimizer=optimizer, learning_rate=learning_rate,
             history=history, levels=levels, coarse_steps=coarse_steps, slices_per_normal=slices_per_normal,
-            slices_per_batch=slices_per_batch, tolerance=tolerance, patience=patience, max_steps=max_steps, seed=seed,
+            slices_per_batch=slices_per_batch, together=together, tolerance=tolerance, patience=patience, max_steps=max_steps,
+            seed=seed,
         )  # fmt: skip
         self.automatic_optimization = False
         self.matched = dict(matched)
@@ -138,13 +143,15 @@ class ReconstructionTask(Task):
         self._best, self._since_best, self._in_level, self._finite = float("inf"), 0, 0, True
 
     def configure_models(self) -> None:
-        """The medium at the coarsest level: its phase fractions everywhere, and a little noise."""
+        """The medium at the coarsest level: voxels of the phases at random, nearly black and white."""
         h = self.hparams
         self.level = h["levels"] - 1
         shape = [n >> self.level for n in h["shape"]]
-        noise = torch.randn(h["channels"], *shape, generator=torch.Generator().manual_seed(h["seed"]))
-        mean = torch.tensor(h["fractions"]).reshape(-1, *[1] * len(shape))
-        self.medium = nn.Parameter((mean + _START_AMPLITUDE * noise).clamp(0.0, 1.0))
+        fractions = torch.tensor(h["fractions"]).reshape(-1, *[1] * len(shape))
+        drawn = torch.rand(shape, generator=torch.Generator().manual_seed(h["seed"]))
+        above = fractions.cumsum(dim=0)
+        phases = ((drawn < above) & (drawn >= above - fractions)).float()
+        self.medium = nn.Parameter(torch.lerp(fractions.expand_as(phases), phases, _START_CONTRAST))
 
     def configure_optimizers(self) -> Optimizer:
         """For the medium of the current level."""
@@ -156,6 +163,10 @@ class ReconstructionTask(Task):
     def train_dataloader(self) -> Steps:
         """Nothing but the numbers of the steps: there is no data."""
         return Steps()
+
+    def on_train_start(self) -> None:
+        """Take no step more if a run that is resumed had come to its end."""
+        self.trainer.should_stop = self.failed or self.done is not None
 
     def training_step(self, batch: int, batch_idx: int) -> None:
         """One step of the optimiser, and on to the next level where that is due."""
@@ -180,22 +191,19 @@ class ReconstructionTask(Task):
 
     def evaluate(self, chosen: Mapping[int, Tensor]) -> Tensor:
         """The loss, its gradient being left in the medium; ``chosen`` are the numbers of the slices of each normal."""
-        gradient = torch.zeros_like(self.medium)
+        h, gradient = self.hparams, torch.zeros_like(self.medium)
         sums: dict[str, Tensor] = {}
         slices_in_all = sum(map(len, chosen.values()))
         for normal, numbers in chosen.items():
-            all_slices, all_gradients = sections(self.medium.detach(), normal), sections(gradient, normal)
-            for batch in batches(numbers, self.hparams["slices_per_batch"]):
-                slices = all_slices[batch].contiguous().requires_grad_()
-                errors = self._slice_errors(slices, normal)
-                if not errors:
-                    continue
-                loss = torch.stack([self._weight(name) * error.sum() for name, error in errors.items()]).sum() / slices_in_all
-                loss.backward()  # type: ignore[no-untyped-call]
-                assert slices.grad is not None
-                all_gradients[batch] += slices.grad
-                for name, error in errors.items():
-                    sums[name] = sums.get(name, torch.zeros((), device=error.device)) + error.detach().sum() / slices_in_all
+            share = 1.0 / len(chosen) if h["together"] else len(numbers) / slices_in_all
+            slices = sections(self.medium.detach(), normal)[numbers]
+            terms = self._terms(normal)
+            if not terms:
+                continue
+            errors, pull = errors_and_gradient(terms, slices, h["slices_per_batch"], together=h["together"])
+            sections(gradient, normal)[numbers] += share * pull
+            for name, error in errors.items():
+                sums[name] = sums.get(name, torch.zeros_like(error)) + share * error
         self.medium.grad = None
         whole = self._whole_errors()
         if whole:
@@ -208,12 +216,9 @@ class ReconstructionTask(Task):
         self._finite = bool(torch.isfinite(loss)) and bool(torch.isfinite(gradient).all())
         return loss
 
-    def _slice_errors(self, slices: Tensor, normal: int) -> dict[str, Tensor]:
-        """Error of each slice by descriptor."""
-        errors = {
-            name: slice_errors(m.descriptor, slices, m.targets[self.level][normal]).float() for name, m in self.matched.items()
-        }
-        return errors
+    def _terms(self, normal: int) -> dict[str, SliceTerm]:
+        """What is matched in the slices normal to an axis on the current level."""
+        return {name: SliceTerm(m.descriptor, m.targets[self.level][normal], m.weight) for name, m in self.matched.items()}
 
     def _whole_errors(self) -> dict[str, Tensor]:
         """Errors of the medium as a whole."""
@@ -281,8 +286,13 @@ class ReconstructionTask(Task):
 
     @torch.no_grad()
     def sample(self, count: int, size: int, seed: int) -> Tensor:
-        """Scores ``(count, C, size, ...)`` of windows of the medium at random places; see :meth:`Task.sample`."""
+        """Scores ``(count, C, size, ...)`` of windows of the medium at random places; see :meth:`Task.sample`.
+
+        Of a coarse level, whose voxels count as those of the finest that they will be split into.
+        """
         medium = self.medium.detach()
+        for _ in range(self.level):
+            medium = refined(medium)
         scores = 2.0 * medium - 1.0 if len(medium) == 1 else medium
         generator = torch.Generator().manual_seed(seed)
         windows = []
@@ -298,8 +308,10 @@ class ReconstructionTask(Task):
         """Add the level and the record."""
         super().on_save_checkpoint(checkpoint)
         checkpoint[_LEVEL] = [self.level, self._best, self._since_best, self._in_level]
+        checkpoint[_END] = [self.loss, self.failed, self.done]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the level that a run had reached, before its medium and its optimiser are loaded."""
         self.level, self._best, self._since_best, self._in_level = checkpoint[_LEVEL]
+        self.loss, self.failed, self.done = checkpoint[_END]
         self.medium = nn.Parameter(torch.zeros_like(checkpoint["state_dict"]["medium"], device=self.device))

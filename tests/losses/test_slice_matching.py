@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mcrgen.descriptors.gram import gram_matrices
 from mcrgen.losses.slice_descriptors import Correlations, Parts, coarsened, gram
-from mcrgen.losses.slice_matching import SliceTarget, relative_error, slice_errors
+from mcrgen.losses.slice_matching import SliceTarget, SliceTerm, errors_and_gradient, relative_error, slice_errors
 
 AT = Correlations(limit=3, levels=2, periodic=True)
 
@@ -70,7 +70,7 @@ def test_error_is_zero_on_the_exemplar_and_one_without_structure(name: str) -> N
     medium = (smooth > smooth.mean()).double()
     target = SliceTarget.measure(DESCRIPTORS[name], [medium], seed=0)
     assert slice_errors(DESCRIPTORS[name], medium, target).item() == pytest.approx(0.0, abs=1e-12)
-    assert relative_error(DESCRIPTORS[name], medium, target) == pytest.approx(0.0, abs=1e-9)
+    assert relative_error(DESCRIPTORS[name], [medium], target) == pytest.approx(0.0, abs=1e-9)
     order = torch.randperm(64 * 64, generator=torch.Generator().manual_seed(5))
     shuffled = medium.flatten(2)[..., order].reshape(medium.shape)
     assert slice_errors(DESCRIPTORS[name], shuffled, target).item() == pytest.approx(1.0, rel=0.25)
@@ -97,7 +97,7 @@ def test_error_is_the_squared_distance_over_that_without_structure() -> None:
     slices = torch.tensor([[[[3.0, 4.0]]], [[[4.0, 4.0]]], [[[3.0, 0.0]]]])
     assert slice_errors(descriptor, slices, target).tolist() == [0.0, 0.25, 4.0]
     # the mean of the three is (10/3, 8/3), off by (1/3, -4/3)
-    assert relative_error(descriptor, slices, target) == pytest.approx((17 / 9) ** 0.5 / 5.0)
+    assert relative_error(descriptor, slices.split(1), target) == pytest.approx((17 / 9) ** 0.5 / 5.0)
 
 
 def test_exemplars_count_by_their_pixels_and_share_their_levels() -> None:
@@ -121,3 +121,28 @@ def test_gram_and_coarsening_are_what_they_are_made_of() -> None:
         assert torch.equal(found, expected)
     np.testing.assert_allclose(coarsened(image, 2), image.reshape(1, 2, 2, 4, 3, 4).mean((3, 5)), atol=1e-12)
     assert coarsened(image, 0) is image
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("batch", [1, 3, 9])
+def test_batches_give_the_errors_and_the_gradient_of_all_slices(together: bool, batch: int) -> None:
+    slices = torch.rand(7, 2, 12, 14, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    terms = {
+        name: SliceTerm(descriptor, SliceTarget.measure(descriptor, [binary(1, 2, 20, 24)], seed=0), weight)
+        for (name, descriptor), weight in zip(DESCRIPTORS.items(), (1.0, 2.0, 0.5, 1.0, 0.1, 3.0), strict=True)
+    }
+    errors, gradient = errors_and_gradient(terms, slices, batch, together=together)
+
+    leaf = slices.clone().requires_grad_()
+    total = torch.zeros((), dtype=torch.float64)
+    for name, term in terms.items():
+        if together:  # the error of a medium whose every slice has the mean descriptor
+            means = [part.mean(dim=0, keepdim=True) for part in term.descriptor(leaf)]
+            error = slice_errors(lambda _, means=means: means, leaf, term.target).mean()
+        else:
+            error = slice_errors(term.descriptor, leaf, term.target).mean()
+        assert float(errors[name]) == pytest.approx(float(error.detach()), rel=1e-5)
+        total = total + term.weight * error
+    total.backward()  # type: ignore[no-untyped-call]
+    assert leaf.grad is not None
+    np.testing.assert_allclose(gradient, leaf.grad, rtol=1e-5, atol=1e-5 * float(leaf.grad.abs().max()))

@@ -39,7 +39,8 @@ def task(shape: Sequence[int], channels: int = 1, levels: int = 1, **changes: An
     settings: dict[str, Any] = {
         "shape": shape, "channels": channels, "fractions": [0.4] if channels == 1 else [1 / channels] * channels,
         "fraction_weight": 2.0, "sum_weight": 3.0, "minimised_variation": 0.0, "optimizer": "lbfgs", "learning_rate": 0.05,
-        "history": 5, "levels": levels, "coarse_steps": 3, "slices_per_normal": None, "slices_per_batch": 3, "tolerance": 0.0,
+        "history": 5, "levels": levels, "coarse_steps": 3, "slices_per_normal": None, "slices_per_batch": 3, "together": False,
+        "tolerance": 0.0,
         "patience": 100, "max_steps": 6, "seed": 0, "matched": matched(channels, levels, normals),
     }  # fmt: skip
     return ReconstructionTask(**(settings | changes))
@@ -104,7 +105,12 @@ def test_a_medium_is_found_again_from_its_own_s2_and_fraction(tmp_path: Path) ->
     stripes = (torch.arange(8) % 4 < 2).float().expand(1, 1, 8, 8)  # columns of two
     target = SliceTarget.measure(AT.two_point, [stripes], 0)
     reconstruction = task(
-        (8, 8), fractions=[0.5], matched={"s2": Matched(AT.two_point, [{0: target}], 1.0)}, max_steps=200, tolerance=1e-6
+        (8, 8),
+        fractions=[0.5],
+        seed=1,
+        matched={"s2": Matched(AT.two_point, [{0: target}], 1.0)},
+        max_steps=200,
+        tolerance=1e-6,
     )
     fit(reconstruction, tmp_path, 200)
     assert reconstruction.done == "the loss reached the tolerance"
@@ -157,7 +163,7 @@ def test_no_number_stops_with_the_last_good_medium(tmp_path: Path, optimizer: st
 
         def __call__(self, slices: Tensor) -> list[Tensor]:
             self.calls += 1
-            return [slices.mean(dim=(2, 3)) * (float("nan") if self.calls > 6 else 1.0)]
+            return [slices.mean(dim=(2, 3)) * (float("nan") if self.calls > 2 else 1.0)]
 
     target = SliceTarget((torch.tensor([0.9]),), (torch.tensor(1.0),))
     broken: Callable[[Tensor], list[Tensor]] = Breaks()
