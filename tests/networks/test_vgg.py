@@ -5,12 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcrgen.errors import InputError
-from mcrgen.networks.vgg import CONVOLUTION_SHAPES, VGG19Features, VGGWeights, normalised, random_weights, two_phase_images
+from mcrgen.networks.vgg import (
+    CONVOLUTION_SHAPES,
+    VGG19Features,
+    VGGWeights,
+    normalised,
+    random_weights,
+    two_phase_images,
+    wrapped,
+)
 
 RELU_1_2, RELU_2_2, RELU_3_4, RELU_4_4, RELU_5_4 = 3, 8, 17, 26, 35  # positions in torchvision's list of modules
 
@@ -168,3 +177,10 @@ def test_bad_settings() -> None:
         random_weights(-1)
     with pytest.raises(InputError, match=r"at least 16 x 16 pixels for VGG-19, got 8 x 8"):
         normalised(empty_weights(), torch.zeros(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 1, 1, 4), (1, 2, 2, 2)])
+def test_wrapping_is_circular_padding(shape: tuple[int, ...]) -> None:
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    assert torch.equal(wrapped(images), F.pad(images, (1, 1, 1, 1), mode="circular"))
+    assert torch.autograd.gradcheck(wrapped, images)
