@@ -51,11 +51,16 @@ class AnnealingGoal:
         return (self.phase,) if len(self.fractions) == 2 else tuple(range(len(self.fractions)))
 
     def towards(self, other: AnnealingGoal, share: float) -> AnnealingGoal:
-        """A goal ``share`` of the way to another in the space of descriptors."""
+        """A goal ``share`` of the way to another in the space of descriptors, for the lags that both have."""
         pairs = zip(self.fractions, other.fractions, strict=True)
+        targets = {}
+        for name, here in self.targets.items():
+            there = other.targets[name]
+            lags = min(here.shape[-1], there.shape[-1])
+            targets[name] = (1.0 - share) * here[..., :lags] + share * there[..., :lags]
         return replace(
             self,
-            targets={name: (1.0 - share) * values + share * other.targets[name] for name, values in self.targets.items()},
+            targets=targets,
             fractions=tuple((1.0 - share) * a + share * b for a, b in pairs),
         )
 
@@ -108,7 +113,7 @@ def _mean_over(
     from mcrgen.data.symmetry import ELEMENTS, Symmetry, turn
     from mcrgen.io.phases import indicators
 
-    lags = lags_of(name, config, [section.shape for section in sections])
+    lags = lags_of(name, config, [section.shape for of_normal in exemplars.sections for section in of_normal])
     elements = ELEMENTS[Symmetry(symmetry)]
     found = []
     for section in sections:
@@ -196,11 +201,13 @@ def _run(config: ReconstructConfig, annealing: Annealing, folder: Path, title: s
         course = _restore(annealing, state)
     loggers = open_loggers(config.logging, folder, configuration.to_plain(config))
     most = int(config.annealing.swaps * annealing.medium.size)
+    if not course.steps:
+        _note(course, annealing.progress, annealing)
     try:
         with progress_bar() as bar:
             task = bar.add_task(title, total=most, completed=annealing.progress.swaps, unit="swap", status="")
             while not annealing.progress.finished:
-                now = annealing.run(min(_CHUNK, most))
+                now = annealing.run(_CHUNK)
                 bar.update(task, completed=now.swaps, status=f"energy {now.energy:.3g}")
                 for logger in loggers:
                     logger.log_metrics(_metrics(now), step=now.swaps)

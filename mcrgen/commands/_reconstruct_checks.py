@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from mcrgen.commands._exemplars import Exemplars
 
 _IMAGE, _VOLUME = 2, 3
+_PAIRS = ("s2_diagonal", "s2_map")
 
 
 def check_options(config: ReconstructConfig) -> None:
@@ -28,6 +30,30 @@ def check_options(config: ReconstructConfig) -> None:
     if len(config.size) not in (_IMAGE, _VOLUME) or min(config.size, default=0) < 1:
         got = " ".join(map(str, config.size)) or "nothing"
         raise InputError(f"size: expected two or three numbers of voxels, such as 64 64 64, got {got}.")
+    _check_numbers(config)
+    if config.smoothing is not None:
+        require_positive("smoothing", config.smoothing)
+        if config.method == Method.annealing:
+            raise InputError("smoothing: expected with the method differentiable only; leave it out.")
+    if config.phase_fraction is not None:
+        require_fraction("phase_fraction", config.phase_fraction)
+    if config.interpolate is not None and config.interpolate < 2:
+        raise InputError(f"interpolate: expected 2 or more media, those at the ends included, got {config.interpolate}.")
+    if config.optimization.slices_per_normal is not None and config.optimization.optimizer == Optimizer.lbfgs:
+        raise InputError(
+            "optimization.slices_per_normal: expected with the optimizer adam, since lbfgs needs the same loss in every step; "
+            "add --optimization.optimizer adam or leave it out."
+        )
+    if config.record.monitor_every and config.record.monitor_size > min(config.size):
+        raise InputError(
+            f"record.monitor_size: expected {min(config.size)} or less, the shortest edge of the medium, got "
+            f"{config.record.monitor_size}."
+        )
+    _check_descriptors(config)
+
+
+def _check_numbers(config: ReconstructConfig) -> None:
+    """Numbers above zero, and those that may be zero."""
     for section, names in {
         "descriptors": ("limit",),
         "optimization": (
@@ -48,18 +74,6 @@ def check_options(config: ReconstructConfig) -> None:
     }.items():
         if value < 0:
             raise InputError(f"{name}: expected 0 or more, got {value}.")
-    if config.smoothing is not None:
-        require_positive("smoothing", config.smoothing)
-    if config.phase_fraction is not None:
-        require_fraction("phase_fraction", config.phase_fraction)
-    if config.interpolate is not None and config.interpolate < 2:
-        raise InputError(f"interpolate: expected 2 or more media, those at the ends included, got {config.interpolate}.")
-    if config.optimization.slices_per_normal is not None and config.optimization.optimizer == Optimizer.lbfgs:
-        raise InputError(
-            "optimization.slices_per_normal: expected with the optimizer adam, since lbfgs needs the same loss in every step; "
-            "add --optimization.optimizer adam or leave it out."
-        )
-    _check_descriptors(config)
 
 
 def _check_descriptors(config: ReconstructConfig) -> None:
@@ -70,7 +84,8 @@ def _check_descriptors(config: ReconstructConfig) -> None:
     for given, name in zip(config.descriptors.names, names, strict=True):
         if name not in all_known:
             known = [n.replace("_", "-") for n in all_known]
-            raise InputError(f"descriptors.names: expected any of {', '.join(known)}, got '{given}'{near_name(given, known)}.")
+            advice = near_name(given, known) or "; leave it out."
+            raise InputError(f"descriptors.names: expected any of {', '.join(known)}, got '{given}'{advice}")
     for field in fields(config.descriptors.weights):
         weight = getattr(config.descriptors.weights, field.name)
         if weight is None:
@@ -102,11 +117,17 @@ def check_exemplars(config: ReconstructConfig, exemplars: Exemplars) -> None:
     """Raise on images that the options do not fit.
 
     Raises:
-        InputError: images smaller than twice the limit, or than Gram matrices need.
+        InputError: images smaller than twice the limit, or than Gram matrices need; a phase too rare for a medium of this size.
     """
+    rarest, voxels = float(exemplars.fractions.min()), math.prod(config.size)
+    if rarest * voxels < 1.0:
+        raise InputError(
+            f"size: expected {math.ceil(1.0 / rarest)} voxels or more for one of the rarest phase, got {voxels}; make the "
+            "medium larger."
+        )
     names = chosen_names(config.descriptors)
     needed = max(
-        2 * config.descriptors.limit if any(name in CORRELATIONS for name in names) else 2,
+        2 * config.descriptors.limit if any(name in (*CORRELATIONS, *_PAIRS) for name in names) else 2,
         SMALLEST_GRAM if "gram" in names else 2,
     )
     for (option, path), labels in zip(exemplars.files, exemplars.media, strict=True):
@@ -144,7 +165,7 @@ def check_table(config: ReconstructConfig, table: Statistics) -> None:
         )
 
 
-def check_output(config: ReconstructConfig, path: Path) -> None:
+def check_output(config: ReconstructConfig, path: Path, *, overwrite: bool) -> None:
     """Raise unless the medium can be written there.
 
     Raises:
@@ -154,8 +175,8 @@ def check_output(config: ReconstructConfig, path: Path) -> None:
     from mcrgen.io.volume_output import require_volume_output
 
     if len(config.size) == _VOLUME:
-        require_volume_output(path, overwrite=config.overwrite or config.resume)
+        require_volume_output(path, overwrite=overwrite)
         return
     if path.suffix.lower() not in (".tif", ".tiff", ".png", ".bmp", ".npy"):
         raise InputError(f"output: expected a name ending in .tif, .tiff, .png, .bmp or .npy for an image, got '{path}'.")
-    require_output_file("output", path, overwrite=config.overwrite or config.resume)
+    require_output_file("output", path, overwrite=overwrite)

@@ -164,7 +164,8 @@ class ReconstructConfig:
     phase_fraction: float | None = None
     """Fraction of the phase of interest for a CSV; its value at lag 0 if not given."""
     smoothing: float | None = None
-    """Standard deviation in voxels of a Gaussian over the finished medium before its threshold; phase fractions stay."""
+    """Standard deviation in voxels of a Gaussian over the finished medium before its threshold (differentiable); phase
+    fractions stay."""
     interpolate: int | None = None
     """Make so many media between the sources, those included, at equal distances."""
     output: Path | None = None

@@ -162,7 +162,7 @@ def errors_of(labels: NDArray[np.uint8], config: ReconstructConfig, goal: Goal, 
     errors, few = dict[str, Any](), config.optimization.slices_per_batch
     for name, descriptor in descriptor_parts(config, periodic=config.periodic, curves=curves).items():
         by_normal = {
-            "zyx"[normal]: relative_error(descriptor, sections(medium, normal).split(few), target)
+            "zyx"[normal]: relative_error(descriptor, torch.split(sections(medium, normal), few), target)
             for normal, target in goal.targets[name][0].items()
         }
         errors[name] = {"mean": float(np.mean(list(by_normal.values()))), **by_normal}

@@ -25,6 +25,7 @@ KNOWN = (*CORRELATIONS, "gram", "variation", "phase_fraction")
 ANNEALED = ("s2", "s2_diagonal", "s2_map", "lineal_path", "p3h", "p3v", "p4", "p6")
 
 _AXES = "zyx"
+_IMAGE = 2
 _SHUFFLE_SEED = 0
 
 Targets = dict[str, list[dict[int, "SliceTarget"]]]
@@ -66,11 +67,11 @@ class Goal:
         return replace(self, targets=targets)
 
     def towards(self, other: Goal, share: float) -> Goal:
-        """A goal ``share`` of the way to another in the space of descriptors."""
+        """A goal ``share`` of the way to another in the space of descriptors, on the levels that both have."""
         targets = {
             name: [
                 {normal: target.interpolated(there[normal], share) for normal, target in here.items()}
-                for here, there in zip(levels, other.targets[name], strict=True)
+                for here, there in zip(levels, other.targets[name], strict=False)
             ]
             for name, levels in self.targets.items()
         }
@@ -153,7 +154,8 @@ def goal_of_images(config: ReconstructConfig, exemplars: Exemplars) -> Goal:
     targets: Targets = {name: [{} for _ in range(levels)] for name in parts}
     found: dict[tuple[int, str, int, str], SliceTarget] = {}
     for normal, sections, symmetry in zip(exemplars.normals, exemplars.sections, exemplars.symmetries, strict=True):
-        if len(config.size) == 2 and normal != exemplars.normals[0]:
+        flat = len(config.size) == _IMAGE
+        if flat and normal != exemplars.normals[0]:
             break
         key = id(sections), symmetry.value
         if key not in measured:
@@ -163,7 +165,7 @@ def goal_of_images(config: ReconstructConfig, exemplars: Exemplars) -> Goal:
                 if (*key, level, name) not in found:
                     images = [coarsened(image, level) for image in measured[key]]
                     found[*key, level, name] = SliceTarget.measure(descriptor, images, _SHUFFLE_SEED)
-                targets[name][level][normal] = found[*key, level, name]
+                targets[name][level][0 if flat else normal] = found[*key, level, name]
     return Goal(targets, tuple(exemplars.fractions.tolist()), exemplars.phases.phase, exemplars.voxel_size_um)
 
 

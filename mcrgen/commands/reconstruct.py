@@ -30,6 +30,7 @@ Source = Exemplars | Statistics
 
 _VOLUME = 3
 _WHOLE = 2
+_OPTIONS = "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,30 @@ def run(config: ReconstructConfig) -> ReconstructResult:
     configs, sources = _read(config)
     outputs = _outputs(config)
     for output in outputs:
-        check_output(config, output)
-        folder = working_folder(output)
-        if not config.resume:
-            require_free("output", folder, overwrite=config.overwrite)
+        _check_output(config, sources, output)
     with quiet_libraries():
         try:
             return _reconstruct(configs, sources, outputs, device)
         except (KeyboardInterrupt, SystemExit) as interrupt:
             raise StoppedError("stopped; go on with the same command and --resume.") from interrupt
+
+
+def _check_output(config: ReconstructConfig, sources: Sequence[Source], output: Path) -> None:
+    """Raise unless a medium can be written there; one that is there is replaced if asked for, or by the run that made it.
+
+    Raises:
+        InputError: see :func:`check_output`; a source has that name.
+    """
+    folder = working_folder(output)
+    replaced = config.overwrite or (config.resume and (folder / _OPTIONS).exists())
+    check_output(config, output, overwrite=replaced)
+    require_free("output", folder, overwrite=replaced)
+    if output.resolve() in (path.resolve() for source in sources for path in _inputs(source).values()):
+        raise InputError(f"output: expected another file than the source '{output}'; choose another name.")
+
+
+def _inputs(source: Source) -> dict[str, Path]:
+    return source.inputs if isinstance(source, Exemplars) else {"source": source.path}
 
 
 def working_folder(output: Path) -> Path:
@@ -91,6 +107,8 @@ def _read(config: ReconstructConfig) -> tuple[list[ReconstructConfig], list[Sour
             f"paths: expected SOURCE OUT, or OUT alone with --data.images and the like, got {len(config.paths)} paths; media "
             "between several sources are made by --interpolate."
         )
+    if given and config.data.image is not None:
+        raise InputError(f"data.image: expected without the source '{given[0]}'; give the image in one way only.")
     if not given:
         configs = [replace(config, data=with_absolute_paths(config.data))]
     else:
@@ -108,11 +126,13 @@ def _read_one(config: ReconstructConfig, path: Path | None) -> Source:
     if path is not None and path.suffix.lower() in SUFFIXES:
         if config.interpolate:
             raise InputError(f"interpolate: expected images, '{path}' is a table of descriptors; give its image.")
+        if config.phase_fraction is not None and path.suffix.lower() != ".csv":
+            raise InputError(f"phase_fraction: expected with a table in CSV only, '{path}' holds its own; leave it out.")
         table = read_statistics(path, config.phase_fraction)
         check_table(config, table)
         return table
     if config.phase_fraction is not None:
-        raise InputError("phase_fraction: expected with a table of descriptors only, an image has its own; leave it out.")
+        raise InputError("phase_fraction: expected with a table in CSV only, an image has its own; leave it out.")
     exemplars = read_exemplars(config.data)
     check_exemplars(config, exemplars)
     return exemplars
@@ -198,7 +218,7 @@ def _prepare(config: ReconstructConfig, folder: Path) -> None:
     Raises:
         InputError: the run to go on with had other options.
     """
-    plain, saved = replace(config, resume=False, overwrite=False), folder / "config.yaml"
+    plain, saved = replace(config, resume=False, overwrite=False), folder / _OPTIONS
     if config.resume and saved.exists():
         before = configuration.to_plain(configuration.load(ReconstructConfig, saved))
         changed = [key for key in configuration.differences(plain, before) if not key.startswith(_FREE_ON_RESUME)]
@@ -254,16 +274,19 @@ def _write(config: ReconstructConfig, sources: Sequence[Source], voxel_size_um: 
     inputs: dict[str, Path] = {}
     for number, source in enumerate(sources):
         suffix = f" {number + 1}" if len(sources) > 1 else ""
-        files = source.inputs if isinstance(source, Exemplars) else {"source": source.path}
-        inputs |= {f"{name}{suffix}": path for name, path in files.items()}
-    end = {"loss": best.loss, "steps": best.steps, "ended": best.why}
+        inputs |= {f"{name}{suffix}": path for name, path in _inputs(source).items()}
+    end = {"loss": None if best.failed else best.loss, "steps": best.steps, "ended": best.why}
     record = provenance("reconstruct", configuration.to_plain(config), inputs) | {"run": end, "errors": best.errors}
     write_json(sidecar(output), record)
-    _draw(working_folder(output) / "convergence.png", best, sources[0], output)
+    _draw(config, best, sources[0], output)
     _tell(best.errors, output)
 
 
-def _draw(path: Path, best: Made, source: Source, output: Path) -> None:
+_UNITS = {Method.differentiable: "squared error (1: no structure)", Method.annealing: "energy"}
+
+
+def _draw(config: ReconstructConfig, best: Made, source: Source, output: Path) -> None:
+    """The figure of convergence."""
     from mcrgen.plotting.convergence import plot_convergence
     from mcrgen.plotting.slices import grey
 
@@ -271,7 +294,8 @@ def _draw(path: Path, best: Made, source: Source, output: Path) -> None:
     middle = labels if labels.ndim < _VOLUME else labels[len(labels) // 2]
     beside = {"exemplar": grey(example(source))} if isinstance(source, Exemplars) else {}
     beside |= {"reconstructed": middle / max(1, int(labels.max()))}
-    plot_convergence(path, best.course, beside, title=f"{output.name}: {best.why}")
+    path, title = working_folder(output) / "convergence.png", f"{output.name}: {best.why}"
+    plot_convergence(path, best.course, beside, title=title, unit=_UNITS[config.method])
 
 
 def _tell(errors: dict[str, Any], output: Path) -> None:

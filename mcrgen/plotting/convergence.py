@@ -51,7 +51,7 @@ class Course:
             del self.pictures[early]
 
 
-def plot_convergence(path: Path, course: Course, beside: Mapping[str, NDArray[Any]], *, title: str) -> None:
+def plot_convergence(path: Path, course: Course, beside: Mapping[str, NDArray[Any]], *, title: str, unit: str) -> None:
     """Write errors on a logarithmic scale, and pictures beside them.
 
     Args:
@@ -59,6 +59,7 @@ def plot_convergence(path: Path, course: Course, beside: Mapping[str, NDArray[An
         course: what to show.
         beside: title -> ``(H, W)`` in [0, 1], to show before the pictures of the course.
         title: title of the figure.
+        unit: what the errors are.
     """
     pictures = dict(beside) | {f"step {step:,}": picture for step, picture in sorted(course.pictures.items())}
     rows = max(1, -(-len(pictures) // _COLUMNS))
@@ -75,7 +76,7 @@ def plot_convergence(path: Path, course: Course, beside: Mapping[str, NDArray[An
         )
     axes.set_yscale("log")
     axes.set_xlabel("step")
-    axes.set_ylabel("squared error (1: no structure)")
+    axes.set_ylabel(unit)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     grid = right.subplots(rows, _COLUMNS, squeeze=False).ravel()

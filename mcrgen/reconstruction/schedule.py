@@ -28,9 +28,9 @@ class Rule(StrEnum):
     quench = "quench"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Schedule:
-    """Settings of annealing.
+    """Settings of annealing, a section of a configuration (and so not frozen: files could not set it then).
 
     Attributes:
         rule: acceptance and cooling.

@@ -171,7 +171,7 @@ class ReconstructionTask(Task):
     def training_step(self, batch: int, batch_idx: int) -> None:
         """One step of the optimiser, and on to the next level where that is due."""
         before = self.medium.detach().clone()
-        chosen = self._choose()
+        chosen = self.choose_slices()
         optimizer = self.optimizers()
         loss = optimizer.step(closure=lambda: self.evaluate(chosen))  # type: ignore[union-attr]
         self.loss = float(loss)
@@ -189,8 +189,9 @@ class ReconstructionTask(Task):
         moved = torch.isfinite(self.medium).all() and not torch.equal(self.medium, before)
         return self.hparams["optimizer"] == "adam" or not moved
 
-    def evaluate(self, chosen: Mapping[int, Tensor]) -> Tensor:
-        """The loss, its gradient being left in the medium; ``chosen`` are the numbers of the slices of each normal."""
+    def evaluate(self, chosen: Mapping[int, Tensor] | None = None) -> Tensor:
+        """The loss, its gradient being left in the medium; ``chosen`` are the slices to look at, all by default."""
+        chosen = self.choose_slices() if chosen is None else chosen
         h, gradient = self.hparams, torch.zeros_like(self.medium)
         sums: dict[str, Tensor] = {}
         slices_in_all = sum(map(len, chosen.values()))
@@ -244,7 +245,7 @@ class ReconstructionTask(Task):
         weight: float = self.hparams[own[name]] if name in own else self.matched[name].weight
         return weight
 
-    def _choose(self) -> dict[int, Tensor]:
+    def choose_slices(self) -> dict[int, Tensor]:
         """Numbers of the slices of this step by normal: a function of seed and step."""
         generator = torch.Generator().manual_seed((self.hparams["seed"] * 1_000_003 + self.global_step) % 2**63)
         wanted = self.hparams["slices_per_normal"]

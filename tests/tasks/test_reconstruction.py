@@ -58,7 +58,7 @@ def fit(reconstruction: ReconstructionTask, folder: Path, steps: int, checkpoint
 @pytest.mark.parametrize(("shape", "channels"), [((5, 6, 8), 1), ((6, 5, 7), 3), ((7, 9), 1), ((8, 7), 3)])
 def test_loss_and_gradient_are_those_of_all_slices_together(shape: tuple[int, ...], channels: int) -> None:
     reconstruction = task(shape, channels)
-    loss = reconstruction.evaluate(reconstruction._choose())
+    loss = reconstruction.evaluate()
     assert reconstruction.medium.grad is not None
     gradient = reconstruction.medium.grad.clone()
 
@@ -83,7 +83,7 @@ def test_loss_and_gradient_are_those_of_all_slices_together(shape: tuple[int, ..
 def test_memory_bound_does_not_change_the_result() -> None:
     one, many = task((5, 6, 8), slices_per_batch=1), task((5, 6, 8), slices_per_batch=100)
     for reconstruction in (one, many):
-        reconstruction.evaluate(reconstruction._choose())
+        reconstruction.evaluate()
     assert one.medium.grad is not None
     assert many.medium.grad is not None
     np.testing.assert_allclose(one.medium.grad, many.medium.grad, rtol=1e-4, atol=1e-5)
@@ -93,9 +93,9 @@ def test_memory_bound_does_not_change_the_result() -> None:
 @pytest.mark.parametrize(("shape", "channels"), [((6, 8, 10), 1), ((8, 12), 3)])
 def test_the_loss_falls_and_the_bounds_hold(tmp_path: Path, optimizer: str, shape: tuple[int, ...], channels: int) -> None:
     reconstruction = task(shape, channels, optimizer=optimizer)
-    before = float(reconstruction.evaluate(reconstruction._choose()))
+    before = float(reconstruction.evaluate())
     fit(reconstruction, tmp_path, 15)
-    after = float(reconstruction.evaluate(reconstruction._choose()))
+    after = float(reconstruction.evaluate())
     assert after < 0.7 * before
     assert reconstruction.medium.min() >= 0.0
     assert reconstruction.medium.max() <= 1.0
@@ -145,14 +145,14 @@ def test_a_resumed_run_repeats_an_uninterrupted_one(tmp_path: Path, stop: int, o
 
 def test_a_normal_without_targets_is_left_alone() -> None:
     reconstruction = task((5, 6, 7), matched=matched(1, normals=(0, 2)))
-    assert sorted(reconstruction._choose()) == [0, 2]
+    assert sorted(reconstruction.choose_slices()) == [0, 2]
 
 
 def test_slices_are_drawn_anew_by_seed_and_step() -> None:
-    first, other = task((9, 9, 9), slices_per_normal=3)._choose(), task((9, 9, 9), slices_per_normal=3, seed=1)._choose()
+    first, other = task((9, 9, 9), slices_per_normal=3).choose_slices(), task((9, 9, 9), slices_per_normal=3, seed=1).choose_slices()
     assert [len(numbers) for numbers in first.values()] == [3, 3, 3]
     assert all(len(set(numbers.tolist())) == 3 for numbers in first.values())
-    assert [n.tolist() for n in first.values()] == [n.tolist() for n in task((9, 9, 9), slices_per_normal=3)._choose().values()]
+    assert [n.tolist() for n in first.values()] == [n.tolist() for n in task((9, 9, 9), slices_per_normal=3).choose_slices().values()]
     assert [n.tolist() for n in first.values()] != [n.tolist() for n in other.values()]
 
 
@@ -192,4 +192,4 @@ def test_variation_can_be_minimised(tmp_path: Path) -> None:
     reconstruction = task((6, 8), matched={}, minimised_variation=1.0, fraction_weight=0.0)
     medium = reconstruction.medium.detach()[0].numpy()
     expected = sum(np.abs(np.roll(medium, -1, axis) - medium).mean() for axis in (0, 1))
-    assert float(reconstruction.evaluate(reconstruction._choose())) == pytest.approx(expected, rel=1e-5)
+    assert float(reconstruction.evaluate()) == pytest.approx(expected, rel=1e-5)
