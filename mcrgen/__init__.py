@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mcrgen.commands._reconstruct_config import ReconstructConfig
     from mcrgen.commands._train_config import TrainConfig
     from mcrgen.commands._virtual_volume import VirtualVolume
     from mcrgen.commands.characterize import CharacterizeConfig
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mcrgen.commands.doctor import run as doctor
     from mcrgen.commands.generate import GenerateConfig
     from mcrgen.commands.generate import run as generate
+    from mcrgen.commands.reconstruct import run as reconstruct
     from mcrgen.commands.representative_size import RepresentativeSizeConfig
     from mcrgen.commands.representative_size import run as representative_size
     from mcrgen.commands.segment import SegmentConfig
@@ -42,6 +44,7 @@ __all__ = [
     "DoctorConfig",
     "GenerateConfig",
     "InputError",
+    "ReconstructConfig",
     "RepresentativeSizeConfig",
     "SegmentConfig",
     "StoppedError",
@@ -55,6 +58,7 @@ __all__ = [
     "doctor",
     "generate",
     "load_config",
+    "reconstruct",
     "representative_size",
     "segment",
     "train",

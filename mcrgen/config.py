@@ -42,6 +42,8 @@ def load(schema: type[T], path: Path | None = None, overrides: Sequence[str] = (
     for name, hint in typing.get_type_hints(schema).items():
         if dataclasses.is_dataclass(hint) and OmegaConf.is_missing(merged, name):
             merged[name] = OmegaConf.structured(hint)
+        if dataclasses.is_dataclass(hint):
+            OmegaConf.set_readonly(merged[name], False)  # a frozen section may be set from outside, like any other
     source = "override"
     try:
         if path is not None:

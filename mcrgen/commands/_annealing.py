@@ -13,7 +13,7 @@ from mcrgen.commands._console import console, progress_bar
 from mcrgen.commands._exemplars import Exemplars
 from mcrgen.commands._lightning import open_loggers
 from mcrgen.commands._made import Made, fraction_errors, weight
-from mcrgen.commands._reconstruct_config import ReconstructConfig
+from mcrgen.commands._reconstruct_config import ReconstructConfig, descriptor_names
 from mcrgen.commands._statistics import Statistics
 from mcrgen.errors import StoppedError
 
@@ -65,11 +65,6 @@ class AnnealingGoal:
         )
 
 
-def names_of(config: ReconstructConfig) -> list[str]:
-    """Descriptors to match, underscores in their names."""
-    return [name.replace("-", "_") for name in config.descriptors.names]
-
-
 def annealing_goal(config: ReconstructConfig, source: Exemplars | Statistics) -> AnnealingGoal:
     """Measure images, or read a table."""
     import numpy as np
@@ -77,13 +72,13 @@ def annealing_goal(config: ReconstructConfig, source: Exemplars | Statistics) ->
     dimensions, limit = len(config.size), config.descriptors.limit
     if isinstance(source, Statistics):
         axes = _AXES[-dimensions:] if source.covers(dimensions) else "---"[:dimensions]
-        curves = {name: [source.along(name, axis)[:limit] for axis in axes] for name in names_of(config)}
+        curves = {name: [source.along(name, axis)[:limit] for axis in axes] for name in descriptor_names(config)}
         fractions = (1.0 - source.fraction, source.fraction) if source.phase else (source.fraction, 1.0 - source.fraction)
         targets = {name: np.array(values, np.float64)[None] for name, values in curves.items()}
         return AnnealingGoal(targets, fractions, source.phase, source.voxel_size_um)
     fractions = tuple(source.fractions.tolist())
     goal = AnnealingGoal({}, fractions, source.phases.phase, source.voxel_size_um)
-    targets = {name: _of_sections(config, source, name, goal.phases) for name in names_of(config)}
+    targets = {name: _of_sections(config, source, name, goal.phases) for name in descriptor_names(config)}
     return replace(goal, targets=targets)
 
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcrgen.commands._reconstruct_config import Method, Optimizer, ReconstructConfig, Variation
+from mcrgen.commands._reconstruct_config import Method, Optimizer, ReconstructConfig, Variation, descriptor_names
 from mcrgen.commands._statistics import Statistics
 from mcrgen.commands._targets import ANNEALED, CORRELATIONS, KNOWN, SMALLEST_GRAM, chosen_names
 from mcrgen.errors import InputError, near_name, require_fraction, require_positive, require_seed
@@ -77,11 +77,9 @@ def _check_numbers(config: ReconstructConfig) -> None:
 
 
 def _check_descriptors(config: ReconstructConfig) -> None:
-    names = [name.replace("-", "_") for name in config.descriptors.names]
+    names = descriptor_names(config)
     all_known = ANNEALED if config.method == Method.annealing else KNOWN
-    if not names:
-        raise InputError("descriptors.names: expected at least one name, got none.")
-    for given, name in zip(config.descriptors.names, names, strict=True):
+    for given, name in zip(config.descriptors.names, names, strict=False):
         if name not in all_known:
             known = [n.replace("_", "-") for n in all_known]
             advice = near_name(given, known) or "; leave it out."
@@ -125,7 +123,7 @@ def check_exemplars(config: ReconstructConfig, exemplars: Exemplars) -> None:
             f"size: expected {math.ceil(1.0 / rarest)} voxels or more for one of the rarest phase, got {voxels}; make the "
             "medium larger."
         )
-    names = chosen_names(config.descriptors)
+    names = chosen_names(config)
     needed = max(
         2 * config.descriptors.limit if any(name in (*CORRELATIONS, *_PAIRS) for name in names) else 2,
         SMALLEST_GRAM if "gram" in names else 2,
@@ -145,7 +143,7 @@ def check_table(config: ReconstructConfig, table: Statistics) -> None:
         InputError: a descriptor that is not in it, a curve that ends before the limit, or levels that a table cannot have.
     """
     there = [*table.curves, *(["variation"] if table.interface_density else []), "phase_fraction"]
-    for name in (n.replace("-", "_") for n in config.descriptors.names):
+    for name in descriptor_names(config):
         minimised = name == "variation" and config.descriptors.variation == Variation.minimised
         if name not in there and not minimised:
             raise InputError(

@@ -75,9 +75,9 @@ class WeightsConfig:
 class DescriptorConfig:
     """What of the slices is matched."""
 
-    names: tuple[str, ...] = ("s2", "s3", "variation", "phase-fraction")
+    names: tuple[str, ...] = ()
     """Any of s2, s3, lineal-path, gram, variation, phase-fraction; annealing: s2, s2-diagonal, s2-map, lineal-path, p3h, p3v,
-    p4, p6."""
+    p4, p6. If not given, s2 s3 variation phase-fraction, or with annealing s2 lineal-path."""
     weights: WeightsConfig = field(default_factory=WeightsConfig)
     slices: Slices = Slices.together
     """together: the mean over the slices normal to an axis is matched, so that they may differ as those of a medium do;
@@ -138,6 +138,12 @@ class RecordConfig:
     """Edge length of these windows, in voxels."""
 
 
+_USUAL = {
+    Method.differentiable: ("s2", "s3", "variation", "phase_fraction"),
+    Method.annealing: ("s2", "lineal_path"),
+}
+
+
 @dataclass(kw_only=True)
 class ReconstructConfig:
     """Reconstruct a medium from the descriptors of its slices: SOURCE OUT --size 64 64 64.
@@ -176,3 +182,8 @@ class ReconstructConfig:
     """Go on with an interrupted run."""
     overwrite: bool = False
     """Replace an earlier result."""
+
+
+def descriptor_names(config: ReconstructConfig) -> tuple[str, ...]:
+    """Names of the descriptors to match, with underscores; the usual ones of the method if none are given."""
+    return tuple(name.replace("-", "_") for name in config.descriptors.names) or _USUAL[config.method]

@@ -11,7 +11,7 @@ from mcrgen.commands._console import console, progress_bar
 from mcrgen.commands._hardware import Precision
 from mcrgen.commands._lightning import make_trainer, open_loggers
 from mcrgen.commands._made import Made, fraction_errors, weight
-from mcrgen.commands._reconstruct_config import ReconstructConfig, Slices, Variation
+from mcrgen.commands._reconstruct_config import ReconstructConfig, Slices, Variation, descriptor_names
 from mcrgen.commands._targets import Goal, descriptor_parts
 from mcrgen.commands._train_config import WandbMode
 from mcrgen.errors import StoppedError
@@ -36,12 +36,13 @@ def build_task(config: ReconstructConfig, goal: Goal, seed: int, *, curves: bool
     settings, o = config.descriptors, config.optimization
     parts = descriptor_parts(config, periodic=config.periodic, curves=curves, device=device)
     levels = len(next(iter(goal.targets.values()), [None]))
-    minimised = "variation" in settings.names and settings.variation == Variation.minimised
+    names = descriptor_names(config)
+    minimised = "variation" in names and settings.variation == Variation.minimised
     return ReconstructionTask(
         shape=config.size,
         channels=goal.channels,
         fractions=goal.channel_fractions,
-        fraction_weight=weight(config, "phase_fraction") if "phase-fraction" in _dashed(settings.names) else 0.0,
+        fraction_weight=weight(config, "phase_fraction") if "phase_fraction" in names else 0.0,
         sum_weight=settings.sum_weight,
         minimised_variation=weight(config, "variation") if minimised else 0.0,
         optimizer=o.optimizer.value,
@@ -58,10 +59,6 @@ def build_task(config: ReconstructConfig, goal: Goal, seed: int, *, curves: bool
         seed=seed,
         matched={name: Matched(parts[name], goal.targets[name], weight(config, name)) for name in goal.targets},
     )
-
-
-def _dashed(names: tuple[str, ...]) -> list[str]:
-    return [name.replace("_", "-") for name in names]
 
 
 def steps_of(config: ReconstructConfig, levels: int) -> int:

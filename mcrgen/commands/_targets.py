@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mcrgen.commands._exemplars import Exemplars
-from mcrgen.commands._reconstruct_config import DescriptorConfig, ReconstructConfig, Variation
+from mcrgen.commands._reconstruct_config import ReconstructConfig, Variation, descriptor_names
 from mcrgen.commands._statistics import Statistics
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from mcrgen.losses.slice_descriptors import Parts
     from mcrgen.losses.slice_matching import SliceTarget
+    from mcrgen.networks.vgg import Padding
 
 CORRELATIONS = ("s2", "s3", "lineal_path")
 SMALLEST_GRAM = 16
@@ -79,11 +81,10 @@ class Goal:
         return replace(self, targets=targets, fractions=tuple((1.0 - share) * a + share * b for a, b in pairs))
 
 
-def chosen_names(config: DescriptorConfig) -> list[str]:
+def chosen_names(config: ReconstructConfig) -> list[str]:
     """Descriptors of slices to match, underscores in their names."""
-    names = [name.replace("-", "_") for name in config.names]
-    matched = [name for name in names if name != "phase_fraction"]
-    return [name for name in matched if name != "variation" or config.variation == Variation.matched]
+    matched = [name for name in descriptor_names(config) if name != "phase_fraction"]
+    return [name for name in matched if name != "variation" or config.descriptors.variation == Variation.matched]
 
 
 def descriptor_parts(
@@ -110,17 +111,21 @@ def descriptor_parts(
         "lineal_path": at.lineal_path,
         "variation": at.variation,
     }
-    if "gram" in chosen_names(settings):
-        from mcrgen.networks.vgg import Padding
-        from mcrgen.networks.vgg_weights import load_vgg
-
+    if "gram" in chosen_names(config):
         padding: Padding = "periodic" if config.periodic else "zero"  # of the exemplar as well
-        network = load_vgg(settings.vgg_weights, padding=padding, name="descriptors.vgg_weights")
-        known["gram"] = gram(network.to(device or "cpu"))
-    return {name: known[name] for name in chosen_names(settings)}
+        known["gram"] = gram(_features(settings.vgg_weights, padding).to(device or "cpu"))
+    return {name: known[name] for name in chosen_names(config)}
 
 
 _ALL_LEVELS = 64
+
+
+@lru_cache(maxsize=1)
+def _features(weights: str, padding: Padding) -> nn.Module:
+    """The network of Gram matrices, which targets, reconstruction and errors share."""
+    from mcrgen.networks.vgg_weights import load_vgg
+
+    return load_vgg(weights, padding=padding, name="descriptors.vgg_weights")
 
 
 def level_count(config: ReconstructConfig, images: Sequence[tuple[int, ...]]) -> int:
@@ -132,7 +137,7 @@ def level_count(config: ReconstructConfig, images: Sequence[tuple[int, ...]]) ->
     """
     from mcrgen.reconstruction.levels import coarsest_level
 
-    names, smallest = chosen_names(config.descriptors), 2
+    names, smallest = chosen_names(config), 2
     if any(name in CORRELATIONS for name in names):
         smallest = 2 * config.descriptors.limit
     if "gram" in names:
@@ -188,7 +193,7 @@ def goal_of_table(config: ReconstructConfig, table: Statistics) -> Goal:
 
     dimensions, fraction = len(config.size), table.fraction
     axes = _AXES[-dimensions:] if table.covers(dimensions) else "---"[:dimensions]
-    targets: Targets = {name: [{}] for name in chosen_names(config.descriptors)}
+    targets: Targets = {name: [{}] for name in chosen_names(config)}
     lags = torch.arange(config.descriptors.limit)
     structureless = {
         "s2": torch.where(lags == 0, fraction, fraction**2),

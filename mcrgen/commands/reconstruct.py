@@ -11,26 +11,21 @@ from typing import TYPE_CHECKING, Any
 from mcrgen import config as configuration
 from mcrgen.commands._annealing import AnnealingGoal, anneal, annealing_goal
 from mcrgen.commands._console import console, quiet_libraries
-from mcrgen.commands._exemplars import Exemplars, read_exemplars, with_absolute_paths
 from mcrgen.commands._hardware import resolve_device
 from mcrgen.commands._learning import example
 from mcrgen.commands._made import Made
-from mcrgen.commands._reconstruct_checks import check_exemplars, check_options, check_output, check_table
+from mcrgen.commands._reconstruct_checks import check_options
 from mcrgen.commands._reconstruct_config import Method, ReconstructConfig
+from mcrgen.commands._reconstruct_record import write_medium
+from mcrgen.commands._reconstruct_sources import OPTIONS, Source, output_files, read_sources, require_output, working_folder
 from mcrgen.commands._reconstruction import reconstruct
-from mcrgen.commands._statistics import SUFFIXES, Statistics, read_statistics
+from mcrgen.commands._statistics import Statistics
 from mcrgen.commands._targets import Goal, goal_of_images, goal_of_table
-from mcrgen.errors import InputError, StoppedError, require_free
+from mcrgen.errors import InputError, StoppedError
 
 if TYPE_CHECKING:
     import torch
     from pytorch_lightning import Callback
-
-Source = Exemplars | Statistics
-
-_VOLUME = 3
-_WHOLE = 2
-_OPTIONS = "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -58,99 +53,15 @@ def run(config: ReconstructConfig) -> ReconstructResult:
     """
     check_options(config)
     device = resolve_device(config.optimization.device)
-    configs, sources = _read(config)
-    outputs = _outputs(config)
+    configs, sources = read_sources(config)
+    outputs = output_files(config)
     for output in outputs:
-        _check_output(config, sources, output)
+        require_output(config, sources, output)
     with quiet_libraries():
         try:
             return _reconstruct(configs, sources, outputs, device)
         except (KeyboardInterrupt, SystemExit) as interrupt:
             raise StoppedError("stopped; go on with the same command and --resume.") from interrupt
-
-
-def _check_output(config: ReconstructConfig, sources: Sequence[Source], output: Path) -> None:
-    """Raise unless a medium can be written there; one that is there is replaced if asked for, or by the run that made it.
-
-    Raises:
-        InputError: see :func:`check_output`; a source has that name.
-    """
-    folder = working_folder(output)
-    replaced = config.overwrite or (config.resume and (folder / _OPTIONS).exists())
-    check_output(config, output, overwrite=replaced)
-    require_free("output", folder, overwrite=replaced)
-    if output.resolve() in (path.resolve() for source in sources for path in _inputs(source).values()):
-        raise InputError(f"output: expected another file than the source '{output}'; choose another name.")
-
-
-def _inputs(source: Source) -> dict[str, Path]:
-    return source.inputs if isinstance(source, Exemplars) else {"source": source.path}
-
-
-def working_folder(output: Path) -> Path:
-    """Where the run that makes ``output`` keeps what is its own."""
-    return output.with_name(f"{output.name}.reconstruction")
-
-
-def _read(config: ReconstructConfig) -> tuple[list[ReconstructConfig], list[Source]]:
-    """The sources, and the options with each of them in its place.
-
-    Raises:
-        InputError: too few or too many paths, or a source that is none.
-    """
-    given = config.paths if config.interpolate else config.paths[:-1]
-    if config.interpolate:
-        if len(given) < 2:
-            raise InputError(f"interpolate: expected two or more images to go between, got {len(given)}.")
-    elif len(config.paths) not in (1, _WHOLE):
-        raise InputError(
-            f"paths: expected SOURCE OUT, or OUT alone with --data.images and the like, got {len(config.paths)} paths; media "
-            "between several sources are made by --interpolate."
-        )
-    if given and config.data.image is not None:
-        raise InputError(f"data.image: expected without the source '{given[0]}'; give the image in one way only.")
-    if not given:
-        configs = [replace(config, data=with_absolute_paths(config.data))]
-    else:
-        configs = [replace(config, data=with_absolute_paths(replace(config.data, image=path))) for path in given]
-    sources = [_read_one(one, given[place] if given else None) for place, one in enumerate(configs)]
-    if len({_phase_count(source) for source in sources}) > 1:
-        raise InputError(
-            "interpolate: expected sources with equally many phases, got "
-            f"{', '.join(str(_phase_count(source)) for source in sources)}."
-        )
-    return configs, sources
-
-
-def _read_one(config: ReconstructConfig, path: Path | None) -> Source:
-    if path is not None and path.suffix.lower() in SUFFIXES:
-        if config.interpolate:
-            raise InputError(f"interpolate: expected images, '{path}' is a table of descriptors; give its image.")
-        if config.phase_fraction is not None and path.suffix.lower() != ".csv":
-            raise InputError(f"phase_fraction: expected with a table in CSV only, '{path}' holds its own; leave it out.")
-        table = read_statistics(path, config.phase_fraction)
-        check_table(config, table)
-        return table
-    if config.phase_fraction is not None:
-        raise InputError("phase_fraction: expected with a table in CSV only, an image has its own; leave it out.")
-    exemplars = read_exemplars(config.data)
-    check_exemplars(config, exemplars)
-    return exemplars
-
-
-def _phase_count(source: Source) -> int:
-    return source.phases.count if isinstance(source, Exemplars) else 2
-
-
-def _outputs(config: ReconstructConfig) -> list[Path]:
-    """The files to write."""
-    if config.interpolate is None:
-        if config.output is not None:
-            raise InputError("output: expected with --interpolate only; give the output as the second path.")
-        return [config.paths[-1]]
-    suffix = ".tif"
-    folder = config.output or Path(f"{config.paths[0].stem}_to_{config.paths[-1].stem}")
-    return [folder / f"medium_{number:02d}{suffix}" for number in range(config.interpolate)]
 
 
 def _reconstruct(
@@ -203,7 +114,7 @@ def _one(
             callbacks = _callbacks(config, own, sources[0], goal)
             made.append(reconstruct(config, goal, seed, own, callbacks, device, curves=curves, title=title))
     best = min(made, key=lambda one: (one.failed, one.loss))
-    _write(config, sources, goal.voxel_size_um, best, output)
+    write_medium(config, sources, goal.voxel_size_um, best, output)
     if best.failed:
         raise InputError(
             f"descriptors.weights: the loss was no number after step {best.steps}; the last good medium is in '{output}'. Try "
@@ -218,7 +129,7 @@ def _prepare(config: ReconstructConfig, folder: Path) -> None:
     Raises:
         InputError: the run to go on with had other options.
     """
-    plain, saved = replace(config, resume=False, overwrite=False), folder / _OPTIONS
+    plain, saved = replace(config, resume=False, overwrite=False), folder / OPTIONS
     if config.resume and saved.exists():
         before = configuration.to_plain(configuration.load(ReconstructConfig, saved))
         changed = [key for key in configuration.differences(plain, before) if not key.startswith(_FREE_ON_RESUME)]
@@ -255,58 +166,3 @@ def _callbacks(config: ReconstructConfig, folder: Path, source: Source, goal: Go
 
 
 _WINDOWS = 8
-
-
-def _write(config: ReconstructConfig, sources: Sequence[Source], voxel_size_um: float | None, best: Made, output: Path) -> None:
-    """The medium, the record beside it, the figure of convergence; and a table on the terminal."""
-    from mcrgen.io.images import write_labels
-    from mcrgen.io.provenance import provenance, sidecar, write_json
-    from mcrgen.io.volumes import open_volume
-
-    labels = best.labels
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if labels.ndim == _VOLUME:
-        depth, height, width = labels.shape
-        with open_volume(output, labels.shape, voxel_size_um, overwrite=True) as writer:
-            writer.write((slice(0, depth), slice(0, height), slice(0, width)), labels)
-    else:
-        write_labels(output, labels, voxel_size_um)
-    inputs: dict[str, Path] = {}
-    for number, source in enumerate(sources):
-        suffix = f" {number + 1}" if len(sources) > 1 else ""
-        inputs |= {f"{name}{suffix}": path for name, path in _inputs(source).items()}
-    end = {"loss": None if best.failed else best.loss, "steps": best.steps, "ended": best.why}
-    record = provenance("reconstruct", configuration.to_plain(config), inputs) | {"run": end, "errors": best.errors}
-    write_json(sidecar(output), record)
-    _draw(config, best, sources[0], output)
-    _tell(best.errors, output)
-
-
-_UNITS = {Method.differentiable: "squared error (1: no structure)", Method.annealing: "energy"}
-
-
-def _draw(config: ReconstructConfig, best: Made, source: Source, output: Path) -> None:
-    """The figure of convergence."""
-    from mcrgen.plotting.convergence import plot_convergence
-    from mcrgen.plotting.slices import grey
-
-    labels = best.labels
-    middle = labels if labels.ndim < _VOLUME else labels[len(labels) // 2]
-    beside = {"exemplar": grey(example(source))} if isinstance(source, Exemplars) else {}
-    beside |= {"reconstructed": middle / max(1, int(labels.max()))}
-    path, title = working_folder(output) / "convergence.png", f"{output.name}: {best.why}"
-    plot_convergence(path, best.course, beside, title=title, unit=_UNITS[config.method])
-
-
-def _tell(errors: dict[str, Any], output: Path) -> None:
-    from rich.table import Table
-
-    table = Table("descriptor", "relative error")
-    for name, values in errors.items():
-        if name != "phase_fractions":
-            table.add_row(name.replace("_", "-"), f"{values['mean']:.3%}")
-    fractions = errors["phase_fractions"]
-    for phase, (wanted, found) in enumerate(zip(fractions["wanted"], fractions["found"], strict=True)):
-        table.add_row(f"phase {phase}", f"{found:.4f} (wanted {wanted:.4f})")
-    console.print(table)
-    console.print(f"written: {output}")

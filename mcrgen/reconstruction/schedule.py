@@ -28,9 +28,9 @@ class Rule(StrEnum):
     quench = "quench"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Schedule:
-    """Settings of annealing, a section of a configuration (and so not frozen: files could not set it then).
+    """Settings of annealing.
 
     Attributes:
         rule: acceptance and cooling.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from tiny_reconstruction import CURVES, run
 
 import mcrgen
 from mcrgen.cli import main
+from mcrgen.commands._reconstruct_config import Method, ReconstructConfig, descriptor_names
+from mcrgen.config import load
 from mcrgen.errors import InputError
 
 SQUARE, CUBE = (12, 12), (12, 12, 12)
@@ -26,7 +29,6 @@ ANNEALING = "method=annealing"
         (SQUARE, ["descriptors.limit=7"], r"descriptors.limit: expected 1 to 6, half the shortest edge of the medium, got 7"),
         ((12, 10, 6), ["descriptors.limit=4"], r"descriptors.limit: expected 1 to 3, half the shortest edge"),
         (SQUARE, [ANNEALING, "descriptors.names=[s2_map]", "descriptors.limit=7"], r"descriptors.limit: expected 1 to 6"),
-        (SQUARE, ["descriptors.names=[]"], r"descriptors.names: expected at least one name, got none"),
         (
             SQUARE,
             ["descriptors.names=[lineal]"],
@@ -223,3 +225,11 @@ def test_one_sentence_and_exit_code_two_from_the_shell(image: Path, tmp_path: Pa
         "mcrgen: descriptors.limit: expected 1 to 6, half the shortest edge of the medium, got 16.\n"
     )
     assert not list(tmp_path.iterdir())
+
+
+def test_each_method_has_its_usual_descriptors() -> None:
+    config = load(ReconstructConfig, None, ["paths=[a.tif]", "size=[8,8]"])
+    assert descriptor_names(config) == ("s2", "s3", "variation", "phase_fraction")
+    assert descriptor_names(replace(config, method=Method.annealing)) == ("s2", "lineal_path")
+    given = replace(config, descriptors=replace(config.descriptors, names=("lineal-path",)))
+    assert descriptor_names(given) == ("lineal_path",)

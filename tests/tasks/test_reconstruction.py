@@ -149,11 +149,13 @@ def test_a_normal_without_targets_is_left_alone() -> None:
 
 
 def test_slices_are_drawn_anew_by_seed_and_step() -> None:
-    first, other = task((9, 9, 9), slices_per_normal=3).choose_slices(), task((9, 9, 9), slices_per_normal=3, seed=1).choose_slices()
-    assert [len(numbers) for numbers in first.values()] == [3, 3, 3]
-    assert all(len(set(numbers.tolist())) == 3 for numbers in first.values())
-    assert [n.tolist() for n in first.values()] == [n.tolist() for n in task((9, 9, 9), slices_per_normal=3).choose_slices().values()]
-    assert [n.tolist() for n in first.values()] != [n.tolist() for n in other.values()]
+    def drawn(seed: int) -> list[list[int]]:
+        chosen = task((9, 9, 9), slices_per_normal=3, seed=seed).choose_slices()
+        return [numbers.tolist() for numbers in chosen.values()]
+
+    assert [len(set(numbers)) for numbers in drawn(0)] == [3, 3, 3]
+    assert drawn(0) == drawn(0)
+    assert drawn(0) != drawn(1)
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])

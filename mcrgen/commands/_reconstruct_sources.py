@@ -1,0 +1,109 @@
+"""What ``mcrgen reconstruct`` starts from and what it writes to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mcrgen.commands._exemplars import Exemplars, read_exemplars, with_absolute_paths
+from mcrgen.commands._reconstruct_checks import check_exemplars, check_output, check_table
+from mcrgen.commands._reconstruct_config import ReconstructConfig
+from mcrgen.commands._statistics import SUFFIXES, Statistics, read_statistics
+from mcrgen.errors import InputError, require_free
+
+OPTIONS = "config.yaml"
+"""Where the folder of a run keeps its options."""
+
+Source = Exemplars | Statistics
+
+_WHOLE = 2
+_SUFFIX = ".tif"
+
+
+def working_folder(output: Path) -> Path:
+    """Where the run that makes ``output`` keeps what is its own."""
+    return output.with_name(f"{output.name}.reconstruction")
+
+
+def inputs_of(source: Source) -> dict[str, Path]:
+    """The files of a source by the names of their options."""
+    return source.inputs if isinstance(source, Exemplars) else {"source": source.path}
+
+
+def read_sources(config: ReconstructConfig) -> tuple[list[ReconstructConfig], list[Source]]:
+    """The sources, and the options with each of them in its place.
+
+    Raises:
+        InputError: too few or too many paths, or a source that is none.
+    """
+    given = config.paths if config.interpolate else config.paths[:-1]
+    if config.interpolate:
+        if len(given) < 2:
+            raise InputError(f"interpolate: expected two or more images to go between, got {len(given)}.")
+    elif len(config.paths) not in (1, _WHOLE):
+        raise InputError(
+            f"paths: expected SOURCE OUT, or OUT alone with --data.images and the like, got {len(config.paths)} paths; media "
+            "between several sources are made by --interpolate."
+        )
+    if given and config.data.image is not None:
+        raise InputError(f"data.image: expected without the source '{given[0]}'; give the image in one way only.")
+    if not given:
+        configs = [replace(config, data=with_absolute_paths(config.data))]
+    else:
+        configs = [replace(config, data=with_absolute_paths(replace(config.data, image=path))) for path in given]
+    sources = [_read_one(one, given[place] if given else None) for place, one in enumerate(configs)]
+    if len({_phase_count(source) for source in sources}) > 1:
+        raise InputError(
+            "interpolate: expected sources with equally many phases, got "
+            f"{', '.join(str(_phase_count(source)) for source in sources)}."
+        )
+    return configs, sources
+
+
+def _read_one(config: ReconstructConfig, path: Path | None) -> Source:
+    if path is not None and path.suffix.lower() in SUFFIXES:
+        if config.interpolate:
+            raise InputError(f"interpolate: expected images, '{path}' is a table of descriptors; give its image.")
+        if config.phase_fraction is not None and path.suffix.lower() != ".csv":
+            raise InputError(f"phase_fraction: expected with a table in CSV only, '{path}' holds its own; leave it out.")
+        table = read_statistics(path, config.phase_fraction)
+        check_table(config, table)
+        return table
+    if config.phase_fraction is not None:
+        raise InputError("phase_fraction: expected with a table in CSV only, an image has its own; leave it out.")
+    exemplars = read_exemplars(config.data)
+    check_exemplars(config, exemplars)
+    return exemplars
+
+
+def _phase_count(source: Source) -> int:
+    return source.phases.count if isinstance(source, Exemplars) else 2
+
+
+def output_files(config: ReconstructConfig) -> list[Path]:
+    """The files to write.
+
+    Raises:
+        InputError: a folder is named for a single medium.
+    """
+    if config.interpolate is None:
+        if config.output is not None:
+            raise InputError("output: expected with --interpolate only; give the output as the second path.")
+        return [config.paths[-1]]
+    folder = config.output or Path(f"{config.paths[0].stem}_to_{config.paths[-1].stem}")
+    return [folder / f"medium_{number:02d}{_SUFFIX}" for number in range(config.interpolate)]
+
+
+def require_output(config: ReconstructConfig, sources: Sequence[Source], output: Path) -> None:
+    """Raise unless a medium can be written there; one that is there is replaced if asked for, or by the run that made it.
+
+    Raises:
+        InputError: see :func:`check_output`; a source has that name.
+    """
+    folder = working_folder(output)
+    replaced = config.overwrite or (config.resume and (folder / OPTIONS).exists())
+    check_output(config, output, overwrite=replaced)
+    require_free("output", folder, overwrite=replaced)
+    if output.resolve() in (path.resolve() for source in sources for path in inputs_of(source).values()):
+        raise InputError(f"output: expected another file than the source '{output}'; choose another name.")
