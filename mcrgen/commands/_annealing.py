@@ -12,7 +12,7 @@ from mcrgen import config as configuration
 from mcrgen.commands._console import console, progress_bar
 from mcrgen.commands._exemplars import Exemplars
 from mcrgen.commands._lightning import open_loggers
-from mcrgen.commands._made import Made, fraction_errors, weight
+from mcrgen.commands._made import Made, error_summary, fraction_errors, weight
 from mcrgen.commands._reconstruct_config import ReconstructConfig, descriptor_names
 from mcrgen.commands._statistics import Statistics
 from mcrgen.errors import StoppedError
@@ -165,7 +165,15 @@ def measure(name: str, indicator: Tensor, lags: int, *, periodic: bool) -> NDArr
     return values
 
 
-def anneal(config: ReconstructConfig, goal: AnnealingGoal, seed: int, folder: Path, *, title: str) -> Made:
+def anneal(
+    config: ReconstructConfig,
+    goal: AnnealingGoal,
+    seed: int,
+    folder: Path,
+    *,
+    start: NDArray[np.uint8] | None = None,
+    title: str,
+) -> Made:
     """Run annealing in a folder, from its last state if there is one.
 
     Raises:
@@ -177,8 +185,8 @@ def anneal(config: ReconstructConfig, goal: AnnealingGoal, seed: int, folder: Pa
 
     terms = [EnergyTerm(Energy(name), values, goal.phases, weight(config, name)) for name, values in goal.targets.items()]
     with console.status("preparing"):
-        start = random_medium(config.size, goal.fractions, seed)
-        annealing = Annealing(terms, start, config.annealing, seed=seed, periodic=config.periodic)
+        medium = random_medium(config.size, goal.fractions, seed) if start is None else start
+        annealing = Annealing(terms, medium, config.annealing, seed=seed, periodic=config.periodic)
     course = _run(config, annealing, folder, title)
     end = annealing.progress
     why = "the energy reached the tolerance" if end.energy <= config.annealing.tolerance else "swaps or patience were used up"
@@ -268,5 +276,5 @@ def _errors(config: ReconstructConfig, goal: AnnealingGoal, labels: NDArray[np.u
     for name, wanted in goal.targets.items():
         lags = wanted.shape[-1] if name != "s2_map" else wanted.shape[-1] // 2 + 1
         found = measure(name, indicator, lags, periodic=config.periodic)
-        errors[name] = {"mean": float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))}
+        errors[name] = error_summary({"all": float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))})
     return errors | fraction_errors(labels, goal.fractions)

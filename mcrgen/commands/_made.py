@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,16 @@ def weight(config: ReconstructConfig, name: str) -> float:
     """Weight of a descriptor."""
     given: float | None = getattr(config.descriptors.weights, name)
     return 1.0 if given is None else given
+
+
+def error_summary(by_normal: Mapping[str, float]) -> dict[str, float]:
+    """Relative errors |D - D*| / |D*| by section normal, their mean, and the mean of their squares."""
+    errors = list(by_normal.values())
+    return {
+        "mean": sum(errors) / len(errors),
+        "squared": sum(error**2 for error in errors) / len(errors),
+        **by_normal,
+    }
 
 
 def fraction_errors(labels: NDArray[np.uint8], wanted: tuple[float, ...]) -> dict[str, Any]:

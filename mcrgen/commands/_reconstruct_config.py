@@ -112,7 +112,7 @@ class OptimizationConfig:
     """Levels from coarse to fine; 0: as many as have twice the limit of voxels along every edge."""
     slices_per_normal: int | None = None
     """Look at so many slices per section normal in a step, drawn anew; at all of them if not given."""
-    slices_per_batch: int = 64
+    slices_per_batch: int = 128
     """Slices worked through at a time: memory goes with it, and with fewer than there are so does time."""
     tolerance: float = 1e-5
     """Loss at which it stops."""
@@ -169,6 +169,8 @@ class ReconstructConfig:
     """Slices wrap around; the exemplar does not."""
     phase_fraction: float | None = None
     """Fraction of the phase of interest for a CSV; its value at lag 0 if not given."""
+    start: Path | None = None
+    """Segmented medium of the size asked for, to start from; there are no coarser levels then."""
     smoothing: float | None = None
     """Standard deviation in voxels of a Gaussian over the finished medium before its threshold (differentiable); phase
     fractions stay."""

@@ -37,7 +37,7 @@ def write_medium(
     inputs: dict[str, Path] = {}
     for number, source in enumerate(sources):
         suffix = f" {number + 1}" if len(sources) > 1 else ""
-        inputs |= {f"{name}{suffix}": path for name, path in inputs_of(source).items()}
+        inputs |= {f"{name}{suffix}": path for name, path in inputs_of(source, config.start).items()}
     end = {"loss": None if best.failed else best.loss, "steps": best.steps, "ended": best.why}
     record = provenance("reconstruct", configuration.to_plain(config), inputs) | {"run": end, "errors": best.errors}
     write_json(sidecar(output), record)
@@ -61,10 +61,10 @@ def _draw(config: ReconstructConfig, best: Made, source: Source, output: Path) -
 def _tell(errors: dict[str, Any], output: Path) -> None:
     from rich.table import Table
 
-    table = Table("descriptor", "relative error")
+    table = Table("descriptor", "relative error", "squared")
     for name, values in errors.items():
         if name != "phase_fractions":
-            table.add_row(name.replace("_", "-"), f"{values['mean']:.3%}")
+            table.add_row(name.replace("_", "-"), f"{values['mean']:.3%}", f"{values['squared']:.4%}")
     fractions = errors["phase_fractions"]
     for phase, (wanted, found) in enumerate(zip(fractions["wanted"], fractions["found"], strict=True)):
         table.add_row(f"phase {phase}", f"{found:.4f} (wanted {wanted:.4f})")

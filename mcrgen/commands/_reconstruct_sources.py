@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mcrgen.commands._exemplars import Exemplars, read_exemplars, with_absolute_paths
 from mcrgen.commands._reconstruct_checks import check_exemplars, check_output, check_table
 from mcrgen.commands._reconstruct_config import ReconstructConfig
 from mcrgen.commands._statistics import SUFFIXES, Statistics, read_statistics
 from mcrgen.errors import InputError, require_free
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 OPTIONS = "config.yaml"
 """Where the folder of a run keeps its options."""
@@ -26,9 +31,10 @@ def working_folder(output: Path) -> Path:
     return output.with_name(f"{output.name}.reconstruction")
 
 
-def inputs_of(source: Source) -> dict[str, Path]:
-    """The files of a source by the names of their options."""
-    return source.inputs if isinstance(source, Exemplars) else {"source": source.path}
+def inputs_of(source: Source, start: Path | None) -> dict[str, Path]:
+    """The files of a source, and the medium to start from, by the names of their options."""
+    files = source.inputs if isinstance(source, Exemplars) else {"source": source.path}
+    return files | ({} if start is None else {"start": start})
 
 
 def read_sources(config: ReconstructConfig) -> tuple[list[ReconstructConfig], list[Source]]:
@@ -81,6 +87,26 @@ def _phase_count(source: Source) -> int:
     return source.phases.count if isinstance(source, Exemplars) else 2
 
 
+def read_start(config: ReconstructConfig, source: Source) -> NDArray[np.uint8] | None:
+    """Labels of the medium to start from, if one is given.
+
+    Raises:
+        InputError: it has another size or another number of phases.
+    """
+    if config.start is None:
+        return None
+    from mcrgen.io.images import read_medium
+
+    medium = read_medium(config.start, "start", phase=None, phase_name="data.phase")
+    if medium.labels.shape != tuple(config.size) or medium.phases.count != _phase_count(source):
+        expected, got = (" x ".join(map(str, shape)) for shape in (config.size, medium.labels.shape))
+        raise InputError(
+            f"start: expected {expected} voxels and {_phase_count(source)} phases, '{config.start}' has {got} voxels and "
+            f"{medium.phases.count} phases."
+        )
+    return medium.labels
+
+
 def output_files(config: ReconstructConfig) -> list[Path]:
     """The files to write.
 
@@ -105,5 +131,5 @@ def require_output(config: ReconstructConfig, sources: Sequence[Source], output:
     replaced = config.overwrite or (config.resume and (folder / OPTIONS).exists())
     check_output(config, output, overwrite=replaced)
     require_free("output", folder, overwrite=replaced)
-    if output.resolve() in (path.resolve() for source in sources for path in inputs_of(source).values()):
+    if output.resolve() in (path.resolve() for source in sources for path in inputs_of(source, config.start).values()):
         raise InputError(f"output: expected another file than the source '{output}'; choose another name.")

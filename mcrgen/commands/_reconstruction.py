@@ -10,7 +10,7 @@ from mcrgen import config as configuration
 from mcrgen.commands._console import console, progress_bar
 from mcrgen.commands._hardware import Precision
 from mcrgen.commands._lightning import make_trainer, open_loggers
-from mcrgen.commands._made import Made, fraction_errors, weight
+from mcrgen.commands._made import Made, error_summary, fraction_errors, weight
 from mcrgen.commands._reconstruct_config import ReconstructConfig, Slices, Variation, descriptor_names
 from mcrgen.commands._targets import Goal, descriptor_parts
 from mcrgen.commands._train_config import WandbMode
@@ -29,8 +29,19 @@ if TYPE_CHECKING:
 _MARGIN = 1e-6
 
 
-def build_task(config: ReconstructConfig, goal: Goal, seed: int, *, curves: bool, device: torch.device) -> ReconstructionTask:
+def build_task(
+    config: ReconstructConfig,
+    goal: Goal,
+    seed: int,
+    *,
+    curves: bool,
+    device: torch.device,
+    start: NDArray[np.uint8] | None = None,
+) -> ReconstructionTask:
     """The task that reaches for a goal on a device; ``curves`` says that S2 is known along the axes only."""
+    import torch
+
+    from mcrgen.io.phases import Phases, indicators
     from mcrgen.tasks.reconstruction import Matched, ReconstructionTask
 
     settings, o = config.descriptors, config.optimization
@@ -38,6 +49,7 @@ def build_task(config: ReconstructConfig, goal: Goal, seed: int, *, curves: bool
     levels = len(next(iter(goal.targets.values()), [None]))
     names = descriptor_names(config)
     minimised = "variation" in names and settings.variation == Variation.minimised
+    phases = Phases(tuple(range(len(goal.fractions))), goal.phase)
     return ReconstructionTask(
         shape=config.size,
         channels=goal.channels,
@@ -57,6 +69,7 @@ def build_task(config: ReconstructConfig, goal: Goal, seed: int, *, curves: bool
         patience=o.patience,
         max_steps=steps_of(config, levels),
         seed=seed,
+        start=None if start is None else torch.from_numpy(indicators(start, phases)),
         matched={name: Matched(parts[name], goal.targets[name], weight(config, name)) for name in goal.targets},
     )
 
@@ -147,7 +160,6 @@ def _within_bounds(bias: Sequence[float]) -> tuple[float, ...]:
 
 def errors_of(labels: NDArray[np.uint8], config: ReconstructConfig, goal: Goal, *, curves: bool) -> dict[str, Any]:
     """Relative errors of the finished medium's descriptors, and of its phase fractions."""
-    import numpy as np
     import torch
 
     from mcrgen.io.phases import Phases, indicators
@@ -162,7 +174,7 @@ def errors_of(labels: NDArray[np.uint8], config: ReconstructConfig, goal: Goal, 
             "zyx"[normal]: relative_error(descriptor, torch.split(sections(medium, normal), few), target)
             for normal, target in goal.targets[name][0].items()
         }
-        errors[name] = {"mean": float(np.mean(list(by_normal.values()))), **by_normal}
+        errors[name] = error_summary(by_normal)
     return errors | fraction_errors(labels, goal.fractions)
 
 
@@ -175,10 +187,11 @@ def reconstruct(
     device: torch.device,
     *,
     curves: bool,
+    start: NDArray[np.uint8] | None,
     title: str,
 ) -> Made:
     """Optimise a medium and give it phases; ``curves`` says that S2 is known along the axes only."""
-    task = build_task(config, goal.to(device), seed, curves=curves, device=device)
+    task = build_task(config, goal.to(device), seed, curves=curves, device=device, start=start)
     why, course = optimise(config, task, folder, callbacks, device, title=title)
     labels = labels_of(task.medium.detach().cpu(), goal, config.smoothing, periodic=config.periodic)
     errors = errors_of(labels, config, goal, curves=curves)

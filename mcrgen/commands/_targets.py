@@ -137,6 +137,8 @@ def level_count(config: ReconstructConfig, images: Sequence[tuple[int, ...]]) ->
     """
     from mcrgen.reconstruction.levels import coarsest_level
 
+    if config.start is not None:
+        return 1
     names, smallest = chosen_names(config), 2
     if any(name in CORRELATIONS for name in names):
         smallest = 2 * config.descriptors.limit

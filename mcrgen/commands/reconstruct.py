@@ -17,14 +17,24 @@ from mcrgen.commands._made import Made
 from mcrgen.commands._reconstruct_checks import check_options
 from mcrgen.commands._reconstruct_config import Method, ReconstructConfig
 from mcrgen.commands._reconstruct_record import write_medium
-from mcrgen.commands._reconstruct_sources import OPTIONS, Source, output_files, read_sources, require_output, working_folder
+from mcrgen.commands._reconstruct_sources import (
+    OPTIONS,
+    Source,
+    output_files,
+    read_sources,
+    read_start,
+    require_output,
+    working_folder,
+)
 from mcrgen.commands._reconstruction import reconstruct
 from mcrgen.commands._statistics import Statistics
 from mcrgen.commands._targets import Goal, goal_of_images, goal_of_table
 from mcrgen.errors import InputError, StoppedError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from pytorch_lightning import Callback
 
 
@@ -54,18 +64,22 @@ def run(config: ReconstructConfig) -> ReconstructResult:
     check_options(config)
     device = resolve_device(config.optimization.device)
     configs, sources = read_sources(config)
-    outputs = output_files(config)
+    outputs, start = output_files(config), read_start(config, sources[0])
     for output in outputs:
         require_output(config, sources, output)
     with quiet_libraries():
         try:
-            return _reconstruct(configs, sources, outputs, device)
+            return _reconstruct(configs, sources, outputs, device, start)
         except (KeyboardInterrupt, SystemExit) as interrupt:
             raise StoppedError("stopped; go on with the same command and --resume.") from interrupt
 
 
 def _reconstruct(
-    configs: Sequence[ReconstructConfig], sources: Sequence[Source], outputs: Sequence[Path], device: torch.device
+    configs: Sequence[ReconstructConfig],
+    sources: Sequence[Source],
+    outputs: Sequence[Path],
+    device: torch.device,
+    start: NDArray[np.uint8] | None,
 ) -> ReconstructResult:
     with console.status("measuring the source"):
         goals = [_goal(config, source) for config, source in zip(configs, sources, strict=True)]
@@ -74,7 +88,7 @@ def _reconstruct(
         place = number * (len(goals) - 1) / max(1, len(outputs) - 1)
         before = min(int(place), max(0, len(goals) - 2))
         goal = goals[0] if len(goals) == 1 else _between(goals[before], goals[before + 1], place - before)
-        errors.append(_one(configs[0], sources, goal, output, device))
+        errors.append(_one(configs[0], sources, goal, output, device, start))
     return ReconstructResult(tuple(outputs), tuple(errors))
 
 
@@ -93,7 +107,12 @@ def _goal(config: ReconstructConfig, source: Source) -> Goal | AnnealingGoal:
 
 
 def _one(
-    config: ReconstructConfig, sources: Sequence[Source], goal: Goal | AnnealingGoal, output: Path, device: torch.device
+    config: ReconstructConfig,
+    sources: Sequence[Source],
+    goal: Goal | AnnealingGoal,
+    output: Path,
+    device: torch.device,
+    start: NDArray[np.uint8] | None,
 ) -> dict[str, Any]:
     """Reconstruct one medium, several times if asked to, and write the best.
 
@@ -109,10 +128,10 @@ def _one(
         own.mkdir(parents=True, exist_ok=True)
         seed = config.seed + restart
         if isinstance(goal, AnnealingGoal):
-            made.append(anneal(config, goal, seed, own, title=title))
+            made.append(anneal(config, goal, seed, own, start=start, title=title))
         else:
             callbacks = _callbacks(config, own, sources[0], goal)
-            made.append(reconstruct(config, goal, seed, own, callbacks, device, curves=curves, title=title))
+            made.append(reconstruct(config, goal, seed, own, callbacks, device, curves=curves, start=start, title=title))
     best = min(made, key=lambda one: (one.failed, one.loss))
     write_medium(config, sources, goal.voxel_size_um, best, output)
     if best.failed:

@@ -101,6 +101,7 @@ class ReconstructionTask(Task):
         max_steps: int,
         seed: int,
         matched: Mapping[str, Matched],
+        start: Tensor | None = None,
     ) -> None:
         """Draw the medium to start from.
 
@@ -126,6 +127,7 @@ class ReconstructionTask(Task):
             max_steps: optimiser steps on all levels.
             seed: of the start and of the slices.
             matched: name -> what is matched; not part of checkpoints.
+            start: indicators ``(C, *shape)`` of a medium to start from on the finest, only level; random voxels if not given.
         """
         super().__init__(
             shape=list(shape), channels=channels, fractions=list(fractions), fraction_weight=fraction_weight,
@@ -136,6 +138,8 @@ class ReconstructionTask(Task):
         )  # fmt: skip
         self.automatic_optimization = False
         self.matched = dict(matched)
+        if start is not None:
+            self.medium = nn.Parameter(self._softened(start.float()))
         self.errors: dict[str, float] = {}
         self.loss = float("nan")
         self.failed = False
@@ -151,7 +155,12 @@ class ReconstructionTask(Task):
         drawn = torch.rand(shape, generator=torch.Generator().manual_seed(h["seed"]))
         above = fractions.cumsum(dim=0)
         phases = ((drawn < above) & (drawn >= above - fractions)).float()
-        self.medium = nn.Parameter(torch.lerp(fractions.expand_as(phases), phases, _START_CONTRAST))
+        self.medium = nn.Parameter(self._softened(phases))
+
+    def _softened(self, phases: Tensor) -> Tensor:
+        """Indicators drawn towards the phase fractions, so that no voxel starts at a bound."""
+        fractions = torch.tensor(self.hparams["fractions"]).reshape(-1, *[1] * (phases.ndim - 1))
+        return torch.lerp(fractions.expand_as(phases), phases, _START_CONTRAST)
 
     def configure_optimizers(self) -> Optimizer:
         """For the medium of the current level."""

@@ -294,3 +294,23 @@ def test_the_same_options_make_the_same_medium_without_touching_them(image: Path
     np.testing.assert_array_equal(read(tmp_path / "a.npy"), read(tmp_path / "b.npy"))
     run([image, tmp_path / "c.npy"], (12, 14), CURVES, "seed=1")
     assert (read(tmp_path / "c.npy") != read(tmp_path / "a.npy")).any()
+
+
+@pytest.mark.parametrize("overrides", [["optimization.max_steps=1"], ["method=annealing", "annealing.swaps=0.01"]])
+def test_a_given_medium_is_what_is_started_from(tmp_path: Path, overrides: list[str]) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "image.npy", (rng.random((16, 16)) < 0.4).astype(np.uint8))
+    start = np.kron(rng.permutation(16).reshape(4, 4) < 6, np.ones((3, 3))).astype(np.uint8)
+    np.save(tmp_path / "start.npy", start)
+    settings = [f"start={tmp_path / 'start.npy'}", "descriptors.names=[s2]", "descriptors.limit=3", *overrides]
+    result = run([tmp_path / "image.npy", tmp_path / "out.npy"], (12, 12), *settings)
+    assert (read(result.outputs[0]) == start).mean() > 0.9
+    assert record(result.outputs[0])["inputs"]["start"]["sha256"] == sha256(tmp_path / "start.npy")
+
+
+def test_a_medium_to_start_from_must_fit(tmp_path: Path) -> None:
+    np.save(tmp_path / "image.npy", (np.random.default_rng(0).random((16, 16)) < 0.4).astype(np.uint8))
+    np.save(tmp_path / "start.npy", np.arange(3, dtype=np.uint8).repeat(48).reshape(12, 12))
+    for size in ((12, 12), (12, 14)):
+        with pytest.raises(InputError, match=r"start: expected 12 x 1[24] voxels and 2 phases, .* has 12 x 12 voxels and 3"):
+            run([tmp_path / "image.npy", tmp_path / "out.npy"], size, f"start={tmp_path / 'start.npy'}")
