@@ -27,3 +27,4 @@ bench: $(READY)
 	$(BIN)/python scripts/benchmark.py $(BENCH)
 	$(BIN)/python scripts/benchmark_generation.py
 	$(BIN)/python scripts/benchmark_descriptors.py
+	$(BIN)/python scripts/benchmark_reconstruction.py $(PEERS)
