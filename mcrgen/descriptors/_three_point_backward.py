@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mcrgen.descriptors._register_tiles import TILE_ROWS, complex_tile, real_tile
-from mcrgen.descriptors._three_point_forward import add_transpose, correlate_slice, left_factors
+from mcrgen.descriptors._three_point_forward import add_transpose, left_factors
 from mcrgen.descriptors._three_point_plan import (
     LAGS_AT_A_TIME,
     Array,
@@ -162,24 +162,3 @@ def add_gradient(plan: Plan, re: Array, im: Array, upstream: Array, out_re: Arra
     for n in range(len(re)):
         work.s3[:] = upstream[n]
         add_slice_gradient(plan, work, re[n], im[n], out_re[n], out_im[n])
-
-
-@compiled
-def squared_errors(
-    plan: Plan, re: Array, im: Array, errors: Array, out_re: Array, out_im: Array, target: Array, wanted: bool
-) -> None:
-    """|S3 - target|^2 of each slice; where ``wanted``, their gradients with respect to the spectra are added to ``out``."""
-    work = workspace(plan)
-    for n in range(len(re)):
-        correlate_slice(plan, work, re[n], im[n], work.s3)
-        error = 0.0
-        for p in range(len(target)):
-            total, row, goal = 0.0, work.s3[p], target[p]
-            for q in range(len(target)):
-                difference = row[q] - goal[q]
-                total += difference * difference
-                row[q] = difference + difference
-            error += total
-        errors[n] = error
-        if wanted:
-            add_slice_gradient(plan, work, re[n], im[n], out_re[n], out_im[n])

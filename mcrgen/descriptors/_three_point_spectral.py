@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mcrgen.descriptors._register_tiles import TILE_ROWS, VECTOR_BYTES
-from mcrgen.descriptors._three_point_backward import add_gradient, squared_errors
+from mcrgen.descriptors._three_point_backward import add_gradient
 from mcrgen.descriptors._three_point_forward import correlate
 from mcrgen.descriptors._three_point_plan import Plan
 
@@ -41,30 +40,6 @@ class SpectralThreePoint(torch.autograd.Function):
         gradients = [np.zeros_like(part) for part in spectra]
         _in_threads(add_gradient, plan, *spectra, upstream[0].contiguous().numpy(), *gradients)
         return _to_slices(gradients, plan), None
-
-
-class SpectralSquaredErrors(torch.autograd.Function):
-    """|S3 - target|^2 of each slice, ``(K,)``, whose S3 never leave the cache: the gradient is computed along with them."""
-
-    @staticmethod
-    def forward(ctx: Any, slices: Tensor, target: Tensor, limit: int) -> Tensor:
-        plan = _plan(slices, limit)
-        spectra = _spectra(slices, plan)
-        errors = slices.new_empty(len(slices))
-        wanted = ctx.needs_input_grad[0]
-        gradients = [np.zeros_like(part if wanted else part[:, :0]) for part in spectra]
-        reference = target.to(slices).contiguous().numpy()
-        kernel = partial(squared_errors, target=reference, wanted=wanted)
-        _in_threads(kernel, plan, *spectra, errors.numpy(), *gradients)
-        if wanted:
-            ctx.save_for_backward(_to_slices(gradients, plan))
-        return errors
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return upstream[0][:, None, None] * gradient, None, None
 
 
 def _multiple(count: int, step: int) -> int:

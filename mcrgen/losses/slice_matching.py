@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mcrgen.losses.slice_descriptors import Parts
 
-_LEAST_STRUCTURE = 1e-3
+_LEAST_STRUCTURE = 0.02
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SliceTarget:
 
     @classmethod
     def between(cls, parts: Sequence[Tensor], structureless: Sequence[Tensor]) -> Self:
-        """A target with the units that a medium without structure gives."""
+        """A target with the units that a medium without structure gives, 2 % of the target at the least."""
         units = [
             torch.clamp((a - b).square().sum(), min=_LEAST_STRUCTURE**2 * float(a.square().sum()) or 1.0)
             for a, b in zip(parts, structureless, strict=True)
