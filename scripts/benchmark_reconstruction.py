@@ -82,19 +82,18 @@ def exemplar_file(case: str, image: Path | None, folder: Path) -> Path:
 
 def config_of(case: str, path: Path, output: Path, *overrides: str) -> ReconstructConfig:
     size, limit, names = OURS[case]
-    base = configuration.load(
+    return configuration.load(
         ReconstructConfig,
         None,
-        [f"paths=[{path},{output}]", f"size={list(size)}", f"data.image={path}", f"descriptors.limit={limit}",
+        [f"paths=[{path},{output}]", f"size={list(size)}", f"descriptors.limit={limit}",
          f"descriptors.names={list(names)}", "logging.wandb=disabled", "optimization.levels=1", *overrides],
     )  # fmt: skip
-    return base
 
 
 def seconds_of(case: str, folder: Path, slices: Slices) -> float:
     """One evaluation of loss and gradient on the finest level."""
-    config = config_of(case, exemplar_file(case, None, folder), folder / "out.tif")
-    config = replace(config, descriptors=replace(config.descriptors, slices=slices))
+    path = exemplar_file(case, None, folder)
+    config = config_of(case, path, folder / "out.tif", f"data.image={path}", f"descriptors.slices={slices.value}")
     device = torch.device("cpu")
     task = build_task(config, goal_of_images(config, read_exemplars(config.data)), 0, curves=False, device=device)
     return best_of(lambda: task.evaluate(), 3)
