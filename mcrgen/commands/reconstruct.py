@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mcrgen import config as configuration
 from mcrgen.commands._annealing import AnnealingGoal, anneal, annealing_goal
@@ -93,11 +93,9 @@ def _reconstruct(
 
 
 def _between(first: Goal | AnnealingGoal, second: Goal | AnnealingGoal, share: float) -> Goal | AnnealingGoal:
-    if isinstance(first, AnnealingGoal) and isinstance(second, AnnealingGoal):
-        return first.towards(second, share)
-    assert isinstance(first, Goal)
-    assert isinstance(second, Goal)
-    return first.towards(second, share)
+    if isinstance(first, AnnealingGoal):  # all goals of a run are of its one method
+        return first.towards(cast("AnnealingGoal", second), share)
+    return first.towards(cast("Goal", second), share)
 
 
 def _goal(config: ReconstructConfig, source: Source) -> Goal | AnnealingGoal:
