@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mcrgen.descriptors.variation import normalised_variation
 from mcrgen.losses.slice_descriptors import Parts
 from mcrgen.losses.slice_matching import SliceTarget, SliceTerm, errors_and_gradient
 from mcrgen.reconstruction.adam import ProjectedAdam
@@ -241,13 +242,8 @@ class ReconstructionTask(Task):
         if h["sum_weight"] and len(flat) > 1:
             errors["sum"] = (flat.sum(dim=0) - 1.0).square().mean()
         if h["minimised_variation"]:
-            errors["minimised_variation"] = self._variation()
+            errors["minimised_variation"] = normalised_variation(self.medium[None], periodic=True).float().mean()
         return errors
-
-    def _variation(self) -> Tensor:
-        """Sum over the axes of mean |I(x + e) - I(x)|, wrapped around."""
-        axes = range(1, self.medium.ndim)
-        return torch.stack([(self.medium.roll(-1, axis) - self.medium).abs().mean() for axis in axes]).sum()
 
     def _weight(self, name: str) -> float:
         own = {"phase_fraction": "fraction_weight", "sum": "sum_weight", "minimised_variation": "minimised_variation"}
