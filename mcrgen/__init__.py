@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mcrgen.commands._gan_config import GanConfig
     from mcrgen.commands._reconstruct_config import ReconstructConfig
     from mcrgen.commands._train_config import TrainConfig
     from mcrgen.commands._virtual_volume import VirtualVolume
@@ -42,6 +43,7 @@ __all__ = [
     "CompareConfig",
     "DemoConfig",
     "DoctorConfig",
+    "GanConfig",
     "GenerateConfig",
     "InputError",
     "ReconstructConfig",
@@ -66,11 +68,14 @@ __all__ = [
 ]
 
 
+_ELSEWHERE = {"VirtualVolume": "mcrgen.commands._virtual_volume", "GanConfig": "mcrgen.commands._gan_config"}
+
+
 def __getattr__(name: str) -> Any:
     if name == "load_config":
         return importlib.import_module("mcrgen.config").load
-    if name == "VirtualVolume":
-        return importlib.import_module("mcrgen.commands._virtual_volume").VirtualVolume
+    if name in _ELSEWHERE:
+        return getattr(importlib.import_module(_ELSEWHERE[name]), name)
     if name not in __all__:
         raise AttributeError(f"module 'mcrgen' has no attribute '{name}'")
     if name.endswith("Error"):

@@ -8,6 +8,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -98,18 +99,29 @@ def parse(name: str, run: Any, args: list[str]) -> Any:
 
     Args:
         name: the command, for the help text.
-        run: its function; the type of the parameter ``config`` is the schema.
+        run: its function; the type of the parameter ``config`` is the schema, or one for each method.
         args: arguments after the command.
     """
     import tyro
 
     from mcrgen import config
 
-    schema = typing.get_type_hints(run)["config"]
+    hint = typing.get_type_hints(run)["config"]
     path, rest = _take_config(args)
+    schema = config.choose(typing.get_args(hint) or (hint,), path, _method(rest))
     default = config.load(schema, path, missing=tyro.MISSING)
     about = f"{inspect.getdoc(schema)}\n\nOptions may come from a YAML file or a recipe too: --config FILE; flags win over it."
     return tyro.cli(schema, args=rest, default=default, prog=f"mcrgen {name}", description=about)
+
+
+def _method(args: list[str]) -> str | None:
+    """The value of ``--method``, which is also left to be parsed."""
+    for arg, following in zip_longest(args, args[1:]):
+        if arg == "--method":
+            return following
+        if arg.startswith("--method="):
+            return arg.partition("=")[2]
+    return None
 
 
 def _take_config(args: list[str]) -> tuple[Path | None, list[str]]:

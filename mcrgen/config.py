@@ -47,10 +47,7 @@ def load(schema: type[T], path: Path | None = None, overrides: Sequence[str] = (
     source = "override"
     try:
         if path is not None:
-            path = path if path.suffix or path.is_file() else recipe(str(path))
-            require_file("config", path)
-            source = f"'{path}'"
-            layer = OmegaConf.load(path)
+            layer, source = _read(path)
             _check_keys(schema, OmegaConf.to_container(layer), source)
             merged = OmegaConf.merge(merged, layer)
         if overrides:
@@ -66,6 +63,54 @@ def load(schema: type[T], path: Path | None = None, overrides: Sequence[str] = (
         raise InputError(f"config: {source}: {error.full_key or 'value'}: {reason}.") from error
     built: T = _build(schema, typing.cast("dict[str, Any]", container), missing, prefix="")
     return built
+
+
+def choose(schemas: Sequence[type[Any]], path: Path | None = None, method: str | None = None) -> type[Any]:
+    """The schema of a command that has one for each of several methods: that whose ``method`` has a value of this name.
+
+    Args:
+        schemas: dataclass types whose field ``method`` is an enumeration; the first is for those who name no method.
+        path: YAML file that may name one, or the bare name of a shipped recipe.
+        method: name given otherwise, which wins.
+
+    Raises:
+        InputError: no such file, not YAML, or no such method.
+    """
+    if len(schemas) == 1:
+        return schemas[0]
+    method = method or (None if path is None else _method_in(path))
+    if method is None:
+        return schemas[0]
+    methods = {str(value.value): schema for schema in schemas for value in typing.get_type_hints(schema)["method"]}
+    if method not in methods:
+        raise InputError(f"method: expected one of {', '.join(methods)}, got '{method}'{near_name(method, methods)}.")
+    return methods[method]
+
+
+def _method_in(path: Path) -> str | None:
+    from omegaconf import DictConfig
+
+    layer, _ = _read(path)
+    method = layer.get("method") if isinstance(layer, DictConfig) else None
+    return None if method is None else str(method)
+
+
+def _read(path: Path) -> tuple[Any, str]:
+    """The content of a YAML file or recipe, and what to call it.
+
+    Raises:
+        InputError: no such file, or not YAML.
+    """
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    path = path if path.suffix or path.is_file() else recipe(str(path))
+    require_file("config", path)
+    source = f"'{path}'"
+    try:
+        return OmegaConf.load(path), source
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"config: {source} is not valid YAML ({str(error).splitlines()[0]}).") from error
 
 
 def recipe(name: str) -> Path:

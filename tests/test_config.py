@@ -15,11 +15,12 @@ CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_shipped_configs_load(path: Path) -> None:
-    schema: type[mcrgen.TrainConfig | mcrgen.ReconstructConfig] = mcrgen.TrainConfig
     given = ["data.image=rock.tif"]
-    if not path.stem.startswith("swnn"):
-        schema, given = mcrgen.ReconstructConfig, [*given, "paths=[v.tif]", "size=[8,8,8]"]
-    assert config.load(schema, path, given).data.image == Path("rock.tif")
+    made = path.stem.startswith(("dmcr", "yeong"))
+    schema = mcrgen.ReconstructConfig if made else config.choose([mcrgen.TrainConfig, mcrgen.GanConfig], path)
+    loaded = config.load(schema, path, [*given, "paths=[v.tif]", "size=[8,8,8]"] if made else given)
+    assert loaded.data.image == Path("rock.tif")
+    assert isinstance(loaded, mcrgen.GanConfig) == ("gan" in path.stem)
 
 
 def test_a_frozen_section_can_be_set(tmp_path: Path) -> None:

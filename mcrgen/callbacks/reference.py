@@ -61,10 +61,26 @@ class Reference:
         edge = max(1, min(size, min(min(phase.shape) for phase in media) // 2))
         lag = min(max_lag, edge - 1)
         cut = np.concatenate([_windows(phase, edge) for phase in media])
-        windows = scaled(probabilities(torch.from_numpy(cut), edge, lag))
         whole = scaled(_together([probabilities(torch.from_numpy(phase[None]), edge, lag) for phase in media], media))
-        low, high = ({name: torch.nanquantile(c, q, dim=0) for name, c in windows.items()} for q in _BAND)
         fraction = sum(np.count_nonzero(phase) for phase in media) / sum(phase.size for phase in media)
+        return cls._over(scaled(probabilities(torch.from_numpy(cut), edge, lag)), whole, fraction, edge, lag)
+
+    @classmethod
+    def of_windows(cls, windows: NDArray[np.bool_], *, max_lag: int) -> Reference:
+        """Measure windows as large as the samples: their mean curves, and their scatter.
+
+        Args:
+            windows: ``(N, *spatial)``, all edges of one length, where the phase of interest is.
+            max_lag: largest lag wanted, in voxels; lags end below the edge.
+        """
+        edge = windows.shape[-1]
+        lag = min(max_lag, edge - 1)
+        each = probabilities(torch.from_numpy(windows), edge, lag)
+        return cls._over(scaled(each), scaled(pooled(each)), float(windows.mean()), edge, lag)
+
+    @classmethod
+    def _over(cls, windows: dict[str, Tensor], whole: dict[str, Tensor], fraction: float, edge: int, lag: int) -> Reference:
+        low, high = ({name: torch.nanquantile(c, q, dim=0) for name, c in windows.items()} for q in _BAND)
         return cls(fraction, edge, lag, whole, low, high, windows["s2"])
 
 

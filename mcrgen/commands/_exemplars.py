@@ -55,9 +55,7 @@ class Exemplars:
     @property
     def inputs(self) -> dict[str, Path]:
         """The files by the names of their options, numbered where an option has several."""
-        names = [name.removeprefix("data.") for name, _ in self.files]
-        numbers = [f" {names[: i + 1].count(name)}" if names.count(name) > 1 else "" for i, name in enumerate(names)]
-        return {f"{name}{number}": path for name, number, (_, path) in zip(names, numbers, self.files, strict=True)}
+        return numbered(self.files)
 
     @property
     def fractions(self) -> NDArray[np.float64]:
@@ -67,6 +65,13 @@ class Exemplars:
         counts = np.sum([np.bincount(labels.ravel(), minlength=self.phases.count) for labels in self.media], axis=0)
         fractions: NDArray[np.float64] = counts / counts.sum()
         return fractions
+
+
+def numbered(files: Sequence[tuple[str, Path]]) -> dict[str, Path]:
+    """Files by the names of their options, numbered where an option has several."""
+    names = [name.removeprefix("data.") for name, _ in files]
+    numbers = [f" {names[: i + 1].count(name)}" if names.count(name) > 1 else "" for i, name in enumerate(names)]
+    return {f"{name}{number}": path for name, number, (_, path) in zip(names, numbers, files, strict=True)}
 
 
 def exemplar_files(data: ExemplarConfig) -> tuple[tuple[str, Path], ...]:
@@ -128,7 +133,8 @@ def read_exemplars(data: ExemplarConfig) -> Exemplars:
     files = exemplar_files(data)
     media = [read_medium(path, name, phase=None, phase_name="data.phase") for name, path in files]
     for (name, path), medium in zip(files[1:], media[1:], strict=True):
-        _check_alike(name, path, medium, files[0][1], media[0])
+        found, first = ((m.phases, m.voxel_size_um) for m in (medium, media[0]))
+        check_alike(name, path, found, files[0][1], first)
     phases = _with_phase(media[0].phases, data.phase)
     normals, sections = _by_normal(files, media, data.transverse_axis)
     sizes = [medium.voxel_size_um for medium in media if medium.voxel_size_um is not None]
@@ -143,14 +149,20 @@ def read_exemplars(data: ExemplarConfig) -> Exemplars:
     )
 
 
-def _check_alike(name: str, path: Path, medium: Medium, first: Path, other: Medium) -> None:
-    values, expected = medium.phases.values, other.phases.values
-    if values != expected:
+def check_alike(
+    name: str, path: Path, found: tuple[Phases, float | None], first: Path, expected: tuple[Phases, float | None]
+) -> None:
+    """Raise unless the phases and the voxel size of a file are those of the first.
+
+    Raises:
+        InputError: other phases, or voxels of another size.
+    """
+    (phases, size), (wanted_phases, wanted) = found, expected
+    if phases.values != wanted_phases.values:
         raise InputError(
-            f"{name}: expected the label values {', '.join(map(str, expected))} as in '{first}', '{path}' has "
-            f"{', '.join(map(str, values))}; all images must show the same phases."
+            f"{name}: expected the label values {', '.join(map(str, wanted_phases.values))} as in '{first}', '{path}' has "
+            f"{', '.join(map(str, phases.values))}; all images must show the same phases."
         )
-    size, wanted = medium.voxel_size_um, other.voxel_size_um
     if size is not None and wanted is not None and not math.isclose(size, wanted, rel_tol=_SAME_SIZE):
         raise InputError(
             f"{name}: expected voxels of {wanted:g} micrometres as in '{first}', '{path}' has {size:g}; scale it first."

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from mcrgen.generation.blocks import Triple
     from mcrgen.generation.calibration import Calibration
     from mcrgen.generation.generator import Generator
+    from mcrgen.generation.latent import LatentGenerator
     from mcrgen.generation.noise import ScalarField
     from mcrgen.networks.swnn import SWNN
+
+GANS = ("dcgan", "wgan_gp")
+"""Kinds of checkpoints whose generator was trained against a critic."""
 
 _BLOCK_SIZES = (256, 192, 128, 96, 64, 48, 32, 16)
 
@@ -33,14 +37,14 @@ class LoadedGenerator:
     """A trained generator on its device.
 
     Attributes:
-        generator: the inference network.
+        generator: the inference network: SWNN's, or that of a GAN which grows media from a field.
         record: what the checkpoint tells of it: phases, calibration, configuration, voxel size.
         precision: arithmetic of the network.
         conditional: of a checkpoint of many phase fractions, what makes the generator of each; None of one of a single one.
         fraction: which of them the network makes.
     """
 
-    generator: Generator
+    generator: Generator | LatentGenerator
     record: dict[str, Any]
     precision: Precision
     conditional: ConditionalGenerator | None = None
@@ -103,6 +107,8 @@ class LoadedGenerator:
 
     def _calibration_volumes(self) -> dict[str, int]:
         settings = self.record["config"]["calibration"]
+        if "samples" in settings:
+            return {"blocks": settings["samples"], "block_size": self.record["config"]["network"]["size"]}
         return {"blocks": settings["threshold_blocks"], "block_size": settings["threshold_block_size"]}
 
 
@@ -119,6 +125,8 @@ def load_generator(checkpoint: Path, device: str, precision: Precision) -> Loade
     from mcrgen.io.checkpoints import read_checkpoint
 
     content = read_checkpoint(checkpoint, "checkpoint")
+    if content["mcrgen"]["kind"] in GANS:
+        return _load_gan(content, where, precision)
     network, record = _network(content).to(where), content["mcrgen"]
     if "conditional" not in record:
         folded = network.folded(torch_dtype(arithmetic))
@@ -128,18 +136,65 @@ def load_generator(checkpoint: Path, device: str, precision: Precision) -> Loade
     return LoadedGenerator(conditional.at(fraction), record, arithmetic, conditional, fraction)
 
 
+def makes_samples(checkpoint: dict[str, Any]) -> bool:
+    """Whether a checkpoint's generator makes whole samples, images or volumes, rather than parts of an unlimited volume."""
+    if checkpoint["mcrgen"]["kind"] not in GANS:
+        return False
+    settings = checkpoint["hyper_parameters"]
+    return bool(settings["dimensions"] == 2 or settings["latent"] == "vector")
+
+
+def _load_gan(checkpoint: dict[str, Any], device: torch.device, precision: Precision) -> LoadedGenerator:
+    """The generator of a GAN that grows volumes from a field of cells, in float32 unless asked otherwise.
+
+    Raises:
+        InputError: a generator of whole samples.
+    """
+    if makes_samples(checkpoint):
+        raise InputError(
+            "checkpoint: expected a generator of volumes of any size, this one makes samples of its own size; use it with "
+            "`mcrgen generate CKPT OUT`, without regions and blocks."
+        )
+    arithmetic = Precision.fp32 if precision is Precision.auto else resolve_precision(precision, device)
+    return LoadedGenerator(gan_generator(checkpoint, device, arithmetic), checkpoint["mcrgen"], arithmetic)
+
+
+def gan_generator(checkpoint: dict[str, Any], device: torch.device, precision: Precision) -> LatentGenerator:
+    """The finished generator of a GAN's checkpoint: the average of its weights, if one was kept."""
+    from mcrgen.generation.latent import LatentGenerator
+    from mcrgen.tasks.adversarial import AdversarialSettings
+
+    require_finished(checkpoint)
+    network = AdversarialSettings(**checkpoint["hyper_parameters"]).generator()
+    prefixes = ("averaged.module.", "generator.")
+    state = checkpoint["state_dict"]
+    prefix = next(p for p in prefixes if any(key.startswith(p) for key in state))
+    network.load_state_dict({key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)})
+    return LatentGenerator(network.eval().to(device, torch_dtype(precision)))
+
+
+def require_finished(checkpoint: dict[str, Any]) -> None:
+    """Raise unless the training run of a checkpoint has ended.
+
+    Raises:
+        InputError: it has not.
+    """
+    if "calibration" not in checkpoint["mcrgen"]:
+        raise InputError(
+            "checkpoint: this is the state of a training run that has not ended; go on with `mcrgen train --resume`, "
+            "then use its model.ckpt."
+        )
+
+
 def _network(checkpoint: dict[str, Any]) -> SWNN:
     """Rebuild the network from a checkpoint's plain data."""
     from mcrgen.networks.swnn import SWNN
 
     record = checkpoint["mcrgen"]
     if record["kind"] != "swnn":
-        raise InputError(f"checkpoint: expected a generator of the kind swnn, got one of the kind {record['kind']}.")
-    if "calibration" not in record:
-        raise InputError(
-            "checkpoint: this is the state of a training run that has not ended; go on with `mcrgen train --resume`, "
-            "then use its model.ckpt."
-        )
+        kinds = ", ".join(("swnn", *GANS))
+        raise InputError(f"checkpoint: expected a generator of the kind {kinds}, got one of the kind {record['kind']}.")
+    require_finished(checkpoint)
     settings = checkpoint["hyper_parameters"]
     sizes = {name: settings[name] for name in ("out_channels", "channels", "layers", "noise_channels")}
     network = SWNN(**sizes, condition_range=settings.get("phase_fraction_range"))  # older checkpoints have none

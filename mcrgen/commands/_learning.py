@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcrgen import config as configuration
 from mcrgen.commands._exemplars import Exemplars
+from mcrgen.commands._run_folder import files_record
 from mcrgen.commands._train_config import DataConfig, LossKind, TrainConfig
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mcrgen.data.control import Target
     from mcrgen.data.exemplar import Exemplar
     from mcrgen.descriptors.measure import Measurement
+    from mcrgen.io.phases import Phases
     from mcrgen.losses.covariance_matching import CovarianceTargets
     from mcrgen.tasks.swnn import SWNNTask
 
@@ -181,7 +183,7 @@ def record(config: TrainConfig, exemplars: Exemplars) -> dict[str, Any]:
             "names": list(config.data.phase_names),
         },
         "voxel_size_um": exemplars.voxel_size_um,
-        "exemplars": files_record(exemplars),
+        "exemplars": files_record(exemplars.files, [labels.shape for labels in exemplars.media]),
         "reference": {
             "phase_fractions": exemplars.fractions.tolist(),
             "s2": np.average([m.curves["s2"].mean for m in measured], axis=0, weights=sizes).tolist(),
@@ -189,16 +191,6 @@ def record(config: TrainConfig, exemplars: Exemplars) -> dict[str, Any]:
         },
         "versions": versions(),
     }
-
-
-def files_record(exemplars: Exemplars) -> list[dict[str, Any]]:
-    """What is kept of each file: its option, path, hash and shape."""
-    from mcrgen.io.provenance import sha256
-
-    return [
-        {"option": name, "path": str(path), "sha256": sha256(path), "shape": list(labels.shape)}
-        for (name, path), labels in zip(exemplars.files, exemplars.media, strict=True)
-    ]
 
 
 def example(exemplars: Exemplars) -> NDArray[np.float32]:
@@ -233,7 +225,7 @@ def make_monitor(
     return DescriptorMonitor(
         folder,
         replace(reference, fraction=fractions[phase]),
-        _classifier(exemplars),
+        classifier(exemplars.phases, exemplars.fractions.tolist()),
         phase=phase,
         every=every,
         samples=samples,
@@ -254,11 +246,11 @@ def target_fractions(data: DataConfig, exemplars: Exemplars) -> tuple[float, ...
     return rescale_fractions(own, phase, wanted)
 
 
-def _classifier(exemplars: Exemplars) -> Callable[[Tensor], Tensor]:
-    """From scores of several samples to where the phase of interest is, all phase fractions being the exemplars'."""
+def classifier(phases: Phases, fractions: Sequence[float]) -> Callable[[Tensor], Tensor]:
+    """From scores of several samples to where the phase of interest is, all phase fractions together being these."""
     from mcrgen.generation.calibration import classify, solve_bias
 
-    phase, fractions = exemplars.phases.phase, exemplars.fractions.tolist()
+    phase = phases.phase
     targets = fractions if len(fractions) > 2 else [fractions[phase]]
 
     def classified(scores: Tensor) -> Tensor:

@@ -41,9 +41,9 @@ def open_media(first: Path, others: Iterable[Path], names: tuple[str, str], *, p
     from contextlib import ExitStack
 
     with ExitStack() as stack:
-        media = [stack.enter_context(_open(first, names[0], phase))]
+        media = [stack.enter_context(open_label_file(first, names[0], phase))]
         for path in others:
-            found = stack.enter_context(_open(path, names[1], None))
+            found = stack.enter_context(open_label_file(path, names[1], None))
             if found.phases.count != media[0].phases.count:
                 raise InputError(
                     f"{names[1]}: expected {media[0].phases.count} phases as in '{first}', '{path}' has {found.phases.count}."
@@ -52,7 +52,17 @@ def open_media(first: Path, others: Iterable[Path], names: tuple[str, str], *, p
         yield media
 
 
-def _open(path: Path, name: str, phase: int | None) -> LabelFile:
+def open_label_file(path: Path, name: str, phase: int | None) -> LabelFile:
+    """Open a segmented medium, with a progress bar if looking through it takes a while.
+
+    Args:
+        path: the file.
+        name: the argument that named it.
+        phase: value of the phase of interest; the highest if None.
+
+    Raises:
+        InputError: see :class:`~mcrgen.io.label_files.LabelFile`.
+    """
     from mcrgen.io.label_files import LabelFile
 
     large = path.is_file() and path.stat().st_size > _QUICK_BYTES

@@ -159,7 +159,7 @@ class Production:
         config, record = self._config, self._loaded.record
         outputs: list[tuple[Path, dict[str, Any]]] = [(config.output, {"pyramid": config.pyramid})]
         if config.keep_scores and not self._scores_stored:
-            channels = self._loaded.generator.network.head.out_channels
+            channels = self._loaded.generator.out_channels
             outputs.append((scores_path(config.output), {"dtype": "float16", "channels": channels}))
         for path, how in outputs:
             where = (path, self._extent.shape, record["voxel_size_um"])

@@ -220,7 +220,7 @@ class OneGenerator(Source):
         from mcrgen.generation.exact import KeptScores, exact_bias
 
         scores, mine = self._scores(), team.share(blocks)
-        need = 4 * self._loaded.generator.network.head.out_channels * sum(prod(block.shape) for block in mine)
+        need = 4 * self._loaded.generator.out_channels * sum(prod(block.shape) for block in mine)
         if need < _KEPT_SHARE * psutil.virtual_memory().available / team.size:
             fresh, kept, planned = scores, KeptScores(scores), set(mine)  # a filter asks for other, larger blocks
             scores = self._adjusted = lambda block: kept(block) if block in planned else fresh(block)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mcrgen import config as configuration
-from mcrgen.commands._console import console
-from mcrgen.commands._learning import files_record
 from mcrgen.commands._train_config import LAST, DataConfig, LossKind, MonitorConfig, TrainConfig
 from mcrgen.errors import (
     InputError,
     near_name,
     require_fraction,
-    require_free,
     require_positive,
     require_seed,
-    require_writable,
 )
 
 if TYPE_CHECKING:
@@ -25,10 +18,6 @@ if TYPE_CHECKING:
 
 _SMALLEST_SAMPLE = 8
 _SUM_TOLERANCE = 1e-6
-_FREE_ON_RESUME = (
-    "resume", "overwrite", "output", "data.image", "data.phase_names", "logging.", "calibration.", "trainer.device",
-    "trainer.checkpoint_every", "trainer.preview_every", "trainer.log_every", "monitor.every",
-)  # fmt: skip
 
 
 def check_numbers(config: TrainConfig) -> None:
@@ -74,19 +63,26 @@ def check_numbers(config: TrainConfig) -> None:
 
 
 def _check_monitor(monitor: MonitorConfig) -> None:
-    from mcrgen.callbacks.metrics import ERRORS
-
     if monitor.every < 0:
         raise InputError(f"monitor.every: expected 0 (off) or more, got {monitor.every}.")
     if monitor.samples < 2:
         raise InputError(f"monitor.samples: expected 2 or more, to see how they scatter, got {monitor.samples}.")
     if monitor.sample_size < _SMALLEST_SAMPLE:
         raise InputError(f"monitor.sample_size: expected {_SMALLEST_SAMPLE} or more, got {monitor.sample_size}.")
+    check_select(monitor.select)
+
+
+def check_select(select: str) -> None:
+    """Raise unless a model can be selected by this.
+
+    Raises:
+        InputError: another name.
+    """
+    from mcrgen.callbacks.metrics import ERRORS
+
     known = (*ERRORS, LAST)
-    if monitor.select not in known:
-        raise InputError(
-            f"monitor.select: expected one of {', '.join(known)}, got '{monitor.select}'{near_name(monitor.select, known)}."
-        )
+    if select not in known:
+        raise InputError(f"monitor.select: expected one of {', '.join(known)}, got '{select}'{near_name(select, known)}.")
 
 
 def check_exemplars(config: TrainConfig, exemplars: Exemplars) -> None:
@@ -146,54 +142,3 @@ def _check_fractions(data: DataConfig) -> None:
             raise InputError(
                 f"data.phase_fraction_range: expected a lower and a higher fraction between 0 and 1, got {low:g} {high:g}."
             )
-
-
-def find_resume_point(config: TrainConfig, folder: Path, exemplars: Exemplars) -> Path | None:
-    """The checkpoint to resume from, or None for a new run in a folder that may be written to.
-
-    Raises:
-        InputError: the folder is taken; or the run in it had other options or another image.
-    """
-    require_writable("output", folder)
-    last = folder / "last.ckpt"
-    if not config.resume:
-        require_free("output", folder, overwrite=config.overwrite)
-        return None
-    if not last.exists():
-        require_free("output", folder / "model.ckpt", overwrite=config.overwrite)
-        console.print(f"nothing to resume in {folder}: starting anew")
-        return None
-    from mcrgen.io.checkpoints import read_checkpoint
-
-    record = read_checkpoint(last, "resume")["mcrgen"]
-    if "exemplars" not in record:
-        raise InputError(
-            f"resume: the run in '{folder}' was begun by an older version of mcrgen, whose training this one cannot go on "
-            "with; train anew with --overwrite or another --output."
-        )
-    changed = [key for key in configuration.differences(config, record["config"]) if not key.startswith(_FREE_ON_RESUME)]
-    if changed:
-        raise InputError(
-            f"resume: {', '.join(changed)} differ from the run in '{folder}'; give the same options "
-            f"(`--config {folder / 'config.yaml'}`) or another --output."
-        )
-    _check_same_files(files_record(exemplars), record["exemplars"], folder)
-    return last
-
-
-def _check_same_files(files: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Raise unless these are the files, in the order, that a run began with: the order numbers the patterns."""
-    known = [(file["option"], file["sha256"]) for file in before]
-    if [(file["option"], file["sha256"]) for file in files] == known:
-        return
-    for file in files:
-        if (file["option"], file["sha256"]) not in known:
-            raise InputError(
-                f"resume: '{file['path']}' is not the image that the run in '{folder}' began with; give that one "
-                "or another --output."
-            )
-    expected, got = (", ".join(f"'{file['path']}'" for file in some) for some in (before, files))
-    raise InputError(
-        f"resume: expected all images that the run in '{folder}' began with in their order, {expected}, got {got}; "
-        "give those or another --output."
-    )

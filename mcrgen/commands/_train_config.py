@@ -29,6 +29,12 @@ class SymmetryChoice(StrEnum):
     none = "none"
 
 
+class SwnnMethod(StrEnum):
+    """The method of :class:`TrainConfig`; those of GANs have a schema of their own."""
+
+    swnn = "swnn"
+
+
 class LossKind(StrEnum):
     """What of generated slices is matched to the exemplar's."""
 
@@ -183,9 +189,14 @@ class LoggingConfig:
 
 @dataclass(kw_only=True)
 class TrainConfig:
-    """Train a 3D generator on segmented images by sliced-Wasserstein distance between local patterns (SWNN)."""
+    """Train a 3D generator on segmented images by sliced-Wasserstein distance between local patterns (SWNN).
+
+    GANs have options of their own: `mcrgen train --config wgan_gp --help` (or dcgan, slicegan).
+    """
 
     data: DataConfig
+    method: SwnnMethod = SwnnMethod.swnn
+    """swnn; dcgan and wgan_gp are GANs on crops of large micrographs."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from mcrgen.commands._achieved import tell_achieved
-from mcrgen.commands._console import console
-from mcrgen.commands._extent import Extent
-from mcrgen.commands._generate_checks import check
-from mcrgen.commands._generators import load_generator
+from mcrgen.commands._console import console, progress_bar
+from mcrgen.commands._extent import Extent, parse_extent
+from mcrgen.commands._generate_checks import check, check_cells
+from mcrgen.commands._generators import load_generator, makes_samples
 from mcrgen.commands._hardware import Precision, blocks_at_once
 from mcrgen.commands._medium import open_medium
 from mcrgen.commands._processes import device_of, predict, processes
 from mcrgen.commands._production import Produced, Production
+from mcrgen.commands._samples import SampleMaker, check_sample_output, missing_samples
 from mcrgen.errors import StoppedError
 
 if TYPE_CHECKING:
@@ -33,9 +36,10 @@ def _unset(metavar: str) -> Any:
 
 @dataclass(kw_only=True)
 class GenerateConfig:
-    """Generate a volume from a checkpoint of `mcrgen train`, block by block, in bounded memory.
+    """Generate a volume from a checkpoint of `mcrgen train`, block by block, in bounded memory; or images, from one of images.
 
     - which part of it: --size or --box, --periodic, --seed
+    - several of them: --count
     - how much of the phase of interest: --phase-fraction, --exact
     - or how much where: --phase-fraction-field, --gradient-axis, --resample-field
     - a medium that varies in space: --mask, --mask-weights, --outside, --noise-mean, --noise-deviation
@@ -51,15 +55,18 @@ class GenerateConfig:
     checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CKPT")]
     """The model.ckpt of a training run."""
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
-    """Volume to write: .tif (compressed, BigTIFF past 4 GiB), .zarr (version 3, sharded, OME-NGFF), .npy or .raw (uint8)."""
+    """Volume to write: .tif (compressed, BigTIFF past 4 GiB), .zarr (version 3, sharded, OME-NGFF), .npy or .raw (uint8);
+    of a generator of images .tif, .png or .npy; with --count a folder for sample_0.tif, sample_1.tif, ..."""
     size: Annotated[tuple[int, ...] | None, _unset("N|D H W")] = None
-    """Edge length in voxels, or depth height width; 128 if not given."""
+    """Edge length in voxels, or depth height width (images: height width); 128 if not given, or a GAN's training size."""
     box: Annotated[str | None, _unset("z0:z1,y0:y1,x0:x1")] = None
     """Instead of a size: a part of the seed's unlimited field, the same as cut from any larger volume."""
     periodic: Annotated[str, tyro.conf.arg(metavar="AXES")] = "none"
     """Axes along which opposite faces fit together: none, all, or some such as x or zy."""
     seed: int = 0
     """Seed of the noise (0 or more); each seed is another volume of the same medium."""
+    count: Annotated[int | None, _unset("INT")] = None
+    """Make so many samples, with this seed and those after it, in the folder OUT; the same command goes on after a stop."""
     phase_fraction: Annotated[float | None, _unset("FLOAT")] = None
     """Fraction of the phase of interest; the trained one if not given. Checkpoints trained for a range make any within it,
     of others the threshold is recalibrated, for fractions near the trained one."""
@@ -117,10 +124,10 @@ class GenerateResult:
     """What was generated.
 
     Attributes:
-        path: the volume.
-        shape: its (D, H, W) in voxels.
-        phase_fractions: achieved fraction of each phase.
-        seconds: time from the first block, or first pass, to the finished file.
+        path: the volume or image, or the folder of several.
+        shape: (D, H, W) in voxels of each, an image being one plane.
+        phase_fractions: achieved fraction of each phase; the mean over those made, of several.
+        seconds: time from the first block, or first pass, to the finished file, or files.
     """
 
     path: Path
@@ -140,10 +147,49 @@ def run(config: GenerateConfig) -> GenerateResult:
         InputError: bad input, before any work; no space left while writing; another run is writing there.
         StoppedError: stopped by Ctrl-C.
     """
+    from mcrgen.io.checkpoints import read_checkpoint
+
+    content = read_checkpoint(config.checkpoint, "checkpoint")
+    if makes_samples(content):
+        return _samples(config, content)
+    if config.count is None:
+        return _volume(config)
+    results = [_volume(each) for each in missing_samples(config)]
+    return _together(config, results)
+
+
+def _samples(config: GenerateConfig, content: dict[str, Any]) -> GenerateResult:
+    """Of a generator of whole samples."""
+    start, maker = time.perf_counter(), SampleMaker(config, content)
+    if config.count is None:
+        check_sample_output(config, len(maker.shape))
+        fractions = [maker.write(config)]
+        share = ", ".join(f"{fraction:.4f}" for fraction in fractions[0])
+        console.print(f"generated: {config.output}  {' x '.join(map(str, maker.shape))} voxels, phase fractions {share}")
+    else:
+        with progress_bar() as progress:
+            fractions = [maker.write(each) for each in missing_samples(config, progress)]
+    return GenerateResult(config.output, maker.shape3, _mean(fractions), time.perf_counter() - start)
+
+
+def _mean(fractions: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    return tuple(sum(of_phase) / len(fractions) for of_phase in zip(*fractions, strict=True))
+
+
+def _together(config: GenerateConfig, results: Sequence[GenerateResult]) -> GenerateResult:
+    """Of several volumes what has been made now; an earlier run may have finished the others."""
+    shape = parse_extent(config.size, config.box, config.periodic).shape
+    mean = _mean([result.phase_fractions for result in results])
+    return GenerateResult(config.output, shape, mean, sum(result.seconds for result in results))
+
+
+def _volume(config: GenerateConfig) -> GenerateResult:
+    """Of a generator of volumes of any size."""
     place = processes(config.devices, config.nodes)
     console.quiet = place.rank > 0
     extent, inputs = check(config, place)
     loaded = load_generator(config.checkpoint, device_of(config.device, place), config.precision).at(config.phase_fraction)
+    check_cells(config, loaded.generator, extent)
     if config.phase_fraction is not None and loaded.conditional is None:
         _warn_far(config.phase_fraction, loaded.record)
     with ExitStack() as files:

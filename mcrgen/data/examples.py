@@ -89,7 +89,7 @@ def overlapping_spheres(
     centres = generator.uniform(-margin - 0.5, size + margin - 0.5, (count, len(shape)))
     labels = np.zeros(shape, np.uint8)
     for part in np.array_split(centres, 1 + count * int(2 * radius + 2) ** len(shape) // _CHUNK):
-        voxels = _voxels_within(part, radius)
+        voxels = voxels_within(part, radius)
         inside = np.ones(len(voxels), np.bool_) if periodic else ((voxels >= 0) & (voxels < size)).all(axis=1)
         labels[tuple((voxels[inside] % size).T)] = 1
     return labels
@@ -105,7 +105,7 @@ def require_dimensions(shape: tuple[int, ...]) -> None:
         raise InputError(f"shape: expected two or three positive sizes, got {shape}.")
 
 
-def _voxels_within(centres: NDArray[np.float64], radius: float) -> NDArray[np.int64]:
+def voxels_within(centres: NDArray[np.float64], radius: float) -> NDArray[np.int64]:
     """Whole coordinates, one row per voxel, within a radius of any of the centres; in and out of the window."""
     n, dims = centres.shape
     first = np.ceil(centres - radius).astype(np.int64)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcrgen.generation.blocks import Triple
-from mcrgen.generation.generator import Generator, noise_tensor
+from mcrgen.generation.generator import ScoreField, noise_tensor
 from mcrgen.generation.noise import Noise
 
 CALIBRATION_SEED = -1
@@ -84,7 +84,7 @@ def reestimate_batchnorm(
 
 
 def calibrate(
-    generator: Generator, fractions: Sequence[float], *, phase: int, precision: str, blocks: int, block_size: int
+    generator: ScoreField, fractions: Sequence[float], *, phase: int, precision: str, blocks: int, block_size: int
 ) -> Calibration:
     """Choose the bias at which the mean phase fractions of calibration volumes equal the target.
 
@@ -100,6 +100,11 @@ def calibrate(
         block_size: their edge length in voxels.
     """
     scores = calibration_scores(generator, blocks=blocks, block_size=block_size)
+    return calibration_of(scores, fractions, phase=phase, precision=precision)
+
+
+def calibration_of(scores: NDArray[np.float32], fractions: Sequence[float], *, phase: int, precision: str) -> Calibration:
+    """Choose the bias at which scores ``(C, N)`` give the target fractions; see :func:`calibrate`."""
     targets = fractions if len(scores) > 1 else (fractions[phase],)
     bias = solve_bias(scores, targets)
     labels = classify(torch.from_numpy(scores)[:, None, None, :], bias, phase).numpy()
@@ -107,7 +112,7 @@ def calibrate(
     return Calibration(bias, tuple(fractions), tuple(achieved.tolist()), precision, scores.shape[1])
 
 
-def calibration_scores(generator: Generator, *, blocks: int, block_size: int) -> NDArray[np.float32]:
+def calibration_scores(generator: ScoreField, *, blocks: int, block_size: int) -> NDArray[np.float32]:
     """Scores ``(C, N)`` of the calibration volumes: independent cubes, of that edge length in voxels."""
     parts = [
         generator.scores(Noise(CALIBRATION_SEED), origin, shape).float().flatten(1).cpu().numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +14,24 @@ from mcrgen.generation.blocks import Triple
 from mcrgen.generation.noise import Noise, ScalarField
 from mcrgen.networks.folded import FoldedNetwork
 from mcrgen.networks.modulated import ModulatedNetwork
+
+
+class ScoreField(Protocol):
+    """What makes the scores of any box of an unlimited medium."""
+
+    @property
+    def out_channels(self) -> int:
+        """Scores per voxel."""
+
+    @property
+    def halo(self) -> int:
+        """Boxes more than twice as many voxels apart are independent."""
+
+    def memory(self, shape: Triple) -> int:
+        """Bytes that the scores of a box take to compute, about."""
+
+    def scores(self, noise: Noise, origin: Triple, shape: Triple) -> Tensor:
+        """Scores ``(C, D, H, W)`` of the box of ``shape`` voxels whose first voxel is ``origin`` (z, y, x)."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +51,16 @@ class Generator:
     noise_channels: int
     condition: ScalarField | None = None
 
+    @property
+    def out_channels(self) -> int:
+        """Scores per voxel."""
+        return self.network.head.out_channels
+
     def memory(self, shape: Triple) -> int:
         """Bytes that the scores of a box take to compute, about."""
         depth, height, width = (length + 2 * self.halo for length in shape)
         planes = min(depth, self.network.planes(height, width))
-        scores = 2 * 4 * self.network.head.out_channels * prod(shape)
+        scores = 2 * 4 * self.out_channels * prod(shape)
         return self.network.memory(planes, height, width) + scores
 
     @torch.inference_mode()

@@ -1,8 +1,8 @@
-"""Segmented media read plane by plane, so that a volume need not fit into memory."""
+"""Segmented media read part by part, so that they need not fit into memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from mcrgen.errors import InputError
 from mcrgen.io.phases import MAX_PHASES, Phases, check_phase_count, distinct_values, find_phase, index_of
 from mcrgen.io.stored import Box, StoredArray
 
-_SCAN_VOXELS = 1 << 24
+_SCAN_VOXELS = 1 << 22
 
 
 class LabelFile:
@@ -85,6 +85,14 @@ class LabelFile:
         """
         return index_of(self._stored.read(box), self._values)
 
+    def parts(self, boxes: Sequence[Box]) -> NDArray[np.uint8]:
+        """Labels 0..n-1 of boxes of one shape, ``(N, D, H, W)``; faster than one by one.
+
+        Raises:
+            InputError: the file is damaged there.
+        """
+        return index_of(self._stored.read_many(boxes), self._values)
+
     def labels(self) -> NDArray[np.uint8]:
         """The whole medium in memory, of :attr:`shape`."""
         return self.planes(0, self.depth).reshape(self.shape)
@@ -103,14 +111,15 @@ class LabelFile:
         """Distinct values, ascending, and how often each occurs."""
         found: dict[Any, int] = {}
         values: NDArray[Any] = np.zeros(0)
-        for slab in self._stored.slabs(_SCAN_VOXELS):
-            values, counts = distinct_values(slab, label)
+        for box in self._stored.blocks(_SCAN_VOXELS):
+            values, counts = distinct_values(self._stored.read(box), label)
             for value, count in zip(values.tolist(), counts.tolist(), strict=True):
                 found[value] = found.get(value, 0) + count
             values = np.array(sorted(found), dtype=values.dtype)
             if len(values) > MAX_PHASES:
                 break
-            advance(len(slab))
+            if box[1].stop == self.shape[-2]:
+                advance(box[0].stop - box[0].start)
         check_phase_count(values, label)
         return values, np.array([found[v] for v in values.tolist()], dtype=np.int64)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from threading import Lock
@@ -21,36 +20,25 @@ from mcrgen.io.images import (
     SUFFIXES,
     TIFF_SUFFIXES,
     damage_told,
-    ome_channels,
     read_raster,
     sidecar_voxel_size,
     strict_tifffile,
-    tiff_voxel_size,
 )
+from mcrgen.io.parts import Box as Box
+from mcrgen.io.parts import Copies, Opened, Parts, as_volume, mapped
 from mcrgen.io.provenance import sidecar
+from mcrgen.io.tiff_pages import open_pages
 
 STORED_SUFFIXES = (*SUFFIXES, ".raw", ".zarr")
-
-Box = tuple[slice, slice, slice]
-_Read = Callable[[Box], NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """What is known of an array before it is read; ``read`` gives a part ``(D, H, W)``, an image being one plane."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    voxel_size_um: float | None
-    read: _Read
-    colour: bool = False
 
 
 class StoredArray:
     """An image or a volume in a file; a context manager.
 
-    NPY files, raw files with the JSON file that is written beside them, TIFF stacks of planes and Zarr stores as written here
-    are read part by part, other formats (2D images for the most part) are held in memory. Any thread may read.
+    NPY files, raw files with the JSON file that is written beside them, grey TIFF images, TIFF stacks of planes and Zarr
+    stores as written here are read part by part, other formats (PNG, BMP and JPEG for the most part) are held in memory. TIFF
+    images that are stored plainly are mapped, of others the strips or tiles that a part touches are decoded. Any thread may
+    read.
 
     Attributes:
         path: the file.
@@ -84,7 +72,7 @@ class StoredArray:
         self.dtype = opened.dtype.newbyteorder("=")
         self.voxel_size_um = opened.voxel_size_um
         self.colour = opened.colour
-        self._read = opened.read
+        self._view = opened.view
 
     @property
     def depth(self) -> int:
@@ -98,7 +86,26 @@ class StoredArray:
             InputError: the file is damaged there.
         """
         with self._lock, damage_told(self.path, self._name):
-            return self._read(box)
+            return self._view()[box]
+
+    def read_many(self, boxes: Sequence[Box]) -> NDArray[Any]:
+        """The values of boxes of one shape, ``(N, D, H, W)``; faster than one by one.
+
+        Raises:
+            InputError: the file is damaged there.
+        """
+        with self._lock, damage_told(self.path, self._name):
+            view = self._view()
+            return np.stack([view[box] for box in boxes])
+
+    def blocks(self, voxels: int) -> Iterator[Box]:
+        """Boxes that cover the array in its order, about that many voxels each: whole planes, or whole rows of one plane."""
+        height, width = self.shape[-2:]
+        rows = max(1, voxels // max(1, width))
+        planes = rows // max(1, height)
+        for z in range(0, self.depth, max(1, planes)):
+            for y in range(0, height, height if planes else rows):
+                yield slice(z, min(z + max(1, planes), self.depth)), slice(y, min(y + rows, height)), slice(0, width)
 
     def slabs(self, voxels: int) -> Iterator[NDArray[Any]]:
         """All planes in their order, as many at a time as have about that many voxels, at least one."""
@@ -117,7 +124,7 @@ class StoredArray:
         self.close()
 
 
-def _open(path: Path, name: str, resources: ExitStack) -> _Opened:
+def _open(path: Path, name: str, resources: ExitStack) -> Opened:
     suffix = path.suffix.lower()
     if path.is_dir() and suffix == ".zarr":
         return _open_zarr(path)
@@ -130,25 +137,24 @@ def _open(path: Path, name: str, resources: ExitStack) -> _Opened:
         return _open_raw(path, name)
     if suffix in TIFF_SUFFIXES:
         with strict_tifffile():
-            stack = _open_stack(resources.enter_context(tifffile.TiffFile(path)), path)
-        if stack is not None:
-            return stack
+            pages = open_pages(resources.enter_context(tifffile.TiffFile(path)), path)
+        if pages is not None:
+            return pages
     raster = read_raster(path, name)
-    volume = _as_volume(raster.array)
-    return _Opened(raster.array.shape, raster.array.dtype, raster.voxel_size_um, lambda box: volume[box], raster.colour)
+    volume = as_volume(raster.array)
+    return Opened(raster.array.shape, raster.array.dtype, raster.voxel_size_um, lambda: volume, raster.colour)
 
 
-def _open_npy(path: Path, name: str) -> _Opened:
+def _open_npy(path: Path, name: str) -> Opened:
     raster = read_raster(path, name)  # memory-mapped
 
-    def read(box: Box) -> NDArray[Any]:
-        mapped = read_raster(path, name).array  # a map of its own, so that its pages are let go of
-        return _native(_as_volume(mapped)[box])
+    def view() -> Parts:
+        return Copies(as_volume(read_raster(path, name).array))  # a map of its own, so that its pages are let go of
 
-    return _Opened(raster.array.shape, raster.array.dtype, raster.voxel_size_um, read)
+    return Opened(raster.array.shape, raster.array.dtype, raster.voxel_size_um, view)
 
 
-def _open_raw(path: Path, name: str) -> _Opened:
+def _open_raw(path: Path, name: str) -> Opened:
     """A flat file, x fastest, which the JSON file beside it describes."""
     shape, dtype = _described(path, name)
     expected, found = prod(shape) * dtype.itemsize, path.stat().st_size
@@ -157,7 +163,7 @@ def _open_raw(path: Path, name: str) -> _Opened:
             f"{name}: expected {expected} bytes for the shape {shape} and data type {dtype} that '{sidecar(path)}' tells, "
             f"'{path}' has {found}; correct the shape, or export the volume again."
         )
-    return _Opened(shape, dtype, sidecar_voxel_size(path), _mapped(path, dtype, 0, shape))
+    return Opened(shape, dtype, sidecar_voxel_size(path), mapped(path, dtype, 0, shape))
 
 
 def _described(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -176,51 +182,9 @@ def _described(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-def _open_zarr(path: Path) -> _Opened:
+def _open_zarr(path: Path) -> Opened:
     """The array ``0`` of an OME-Zarr group."""
     import zarr
 
     array: Any = zarr.open_group(path, mode="r")["0"]
-    return _Opened(array.shape, array.dtype, sidecar_voxel_size(path), lambda box: np.asarray(array[box]))
-
-
-def _open_stack(tif: tifffile.TiffFile, path: Path) -> _Opened | None:
-    """A stack of grey planes, one behind the other or page by page; None for anything else."""
-    series = list(tif.series)
-    shape, dtype = series[0].shape, np.dtype(series[0].dtype)
-    voxel_size_um = tiff_voxel_size(tif)
-    if len(series) == 1 and len(shape) == 3 and "S" not in series[0].axes and ome_channels(tif) == 1:
-        if series[0].dataoffset is not None:
-            mapped = _mapped(path, dtype.newbyteorder(tif.byteorder), series[0].dataoffset, shape)
-            return _Opened(shape, dtype, voxel_size_um, mapped)
-        pages = [page for page in series[0].pages if page is not None]
-        if len(pages) == shape[0] and all(page.shape == shape[1:] for page in pages):
-            return _Opened(shape, dtype, voxel_size_um, _paged(pages))
-    if len(series) > 1 and len(shape) == 2 and all(s.shape == shape and s.dtype == dtype for s in series):
-        pages = [page for s in series for page in s.pages if page is not None]
-        return _Opened((len(pages), *shape), dtype, voxel_size_um, _paged(pages))
-    return None
-
-
-def _mapped(path: Path, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> _Read:
-    def read(box: Box) -> NDArray[Any]:
-        return _native(_as_volume(np.memmap(path, dtype, "r", offset, shape))[box])
-
-    return read
-
-
-def _paged(pages: list[Any]) -> _Read:
-    def read(box: Box) -> NDArray[Any]:
-        with strict_tifffile():
-            return np.stack([page.asarray()[box[1:]] for page in pages[box[0]]])
-
-    return read
-
-
-def _native(array: NDArray[Any]) -> NDArray[Any]:
-    """A copy in memory, in the machine's byte order."""
-    return np.array(array, dtype=array.dtype.newbyteorder("="))
-
-
-def _as_volume(array: NDArray[Any]) -> NDArray[Any]:
-    return array[None] if array.ndim == 2 else array
+    return Opened(array.shape, array.dtype, sidecar_voxel_size(path), lambda: array)

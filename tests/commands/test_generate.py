@@ -114,9 +114,9 @@ def test_a_run_that_has_not_ended_is_no_generator(checkpoint: Path, tmp_path: Pa
     with pytest.raises(InputError, match=r"checkpoint: this is the state of a training run that has not ended"):
         generate(checkpoint.with_name("last.ckpt"), tmp_path / "v.npy")
     other = torch.load(checkpoint, weights_only=True)
-    other["mcrgen"]["kind"] = "dcgan"
+    other["mcrgen"]["kind"] = "stylegan"
     torch.save(other, tmp_path / "other.ckpt")
-    with pytest.raises(InputError, match=r"checkpoint: expected a generator of the kind swnn, got .* dcgan"):
+    with pytest.raises(InputError, match=r"checkpoint: expected a generator of the kind swnn, dcgan, wgan_gp, got .* stylegan"):
         generate(tmp_path / "other.ckpt", tmp_path / "v.npy")
 
 

@@ -1,0 +1,302 @@
+"""``mcrgen train`` for GANs: crops of micrographs become a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcrgen import config as configuration
+from mcrgen.commands._console import console, progress_bar, quiet_libraries
+from mcrgen.commands._exemplars import with_absolute_paths
+from mcrgen.commands._gan_checks import check_gan_numbers, check_network
+from mcrgen.commands._gan_config import GanConfig, GanMethod
+from mcrgen.commands._hardware import Precision, resolve_device, resolve_precision
+from mcrgen.commands._learning import classifier
+from mcrgen.commands._lightning import make_trainer, open_loggers
+from mcrgen.commands._micrographs import Micrographs, open_micrographs
+from mcrgen.commands._run_folder import (
+    TrainResult,
+    best_checkpoint,
+    files_record,
+    find_resume_point,
+    prepare_folder,
+    select,
+    stopped,
+)
+from mcrgen.commands._train_config import LAST, WandbMode
+from mcrgen.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from mcrgen.callbacks.descriptor_monitor import DescriptorMonitor
+    from mcrgen.data.crops import Crops
+    from mcrgen.tasks.adversarial import AdversarialTask
+
+_SHOWN = 25
+
+
+def train_gan(config: GanConfig) -> TrainResult:
+    """Train, calibrate and save.
+
+    Raises:
+        InputError: bad input, before any work; a loss that was not a number, after the last good weights were saved.
+        StoppedError: stopped by a signal; the message says how to go on.
+    """
+    check_gan_numbers(config)
+    device = resolve_device(config.trainer.device)
+    precision = resolve_precision(config.trainer.precision, device)
+    with open_micrographs(config) as micrographs:
+        check_network(config, micrographs)
+        folder = (config.output or Path("runs") / micrographs.name).resolve()
+        config = replace(config, output=folder, data=with_absolute_paths(config.data))
+        resume_from = find_resume_point(config, folder, lambda: _files(micrographs))
+        crops = _crops(config, micrographs)
+        with quiet_libraries():
+            return _Run(config, folder, micrographs, crops, device, precision).perform(resume_from)
+
+
+def _files(micrographs: Micrographs) -> list[dict[str, Any]]:
+    return files_record(micrographs.files, [medium.shape for medium in micrographs.media])
+
+
+def _crops(config: GanConfig, micrographs: Micrographs) -> Crops:
+    """Windows of the files.
+
+    Raises:
+        InputError: windows that do not fit the files, or of a single phase.
+    """
+    from mcrgen.data.crops import Crops
+    from mcrgen.data.symmetry import Symmetry
+
+    data = config.data
+    return Crops(
+        micrographs.sources,
+        micrographs.phases,
+        dimensions=micrographs.crop_dimensions,
+        normals=[0] * len(micrographs.sources),
+        window=data.window or config.network.size,
+        stride=data.stride,
+        size=config.network.size,
+        symmetry=[Symmetry(symmetry.value) for symmetry in micrographs.symmetries],
+        batch=config.trainer.batch_size,
+        updates=config.loss.critic_steps,
+        held_out=data.held_out,
+        balanced=data.balanced,
+        seed=config.seed,
+    )
+
+
+def build_gan(config: GanConfig, micrographs: Micrographs) -> AdversarialTask:
+    """Generator, critics and losses."""
+    from mcrgen.tasks.adversarial import AdversarialSettings
+    from mcrgen.tasks.dcgan import DCGANTask
+    from mcrgen.tasks.wgan_gp import WGANGPTask
+
+    network, loss, optimizer, trainer = config.network, config.loss, config.optimizer, config.trainer
+    kind = {GanMethod.dcgan: DCGANTask, GanMethod.wgan_gp: WGANGPTask}[config.method]
+    return kind(
+        AdversarialSettings(
+            dimensions=micrographs.dimensions,
+            channels=micrographs.phases.channels,
+            size=network.size,
+            latent=network.latent.value,
+            latent_channels=network.latent_channels,
+            features=network.features,
+            max_features=network.max_features,
+            upsampling=network.upsampling.value,
+            critic_features=network.critic_features,
+            spectral_norm=network.spectral_norm,
+            judged=micrographs.judged,
+            batch=trainer.batch_size,
+            volumes=trainer.volumes,
+            critic_steps=loss.critic_steps,
+            learning_rate=optimizer.learning_rate,
+            critic_learning_rate=optimizer.critic_learning_rate or optimizer.learning_rate,
+            betas=optimizer.betas,
+            averaging=optimizer.averaging,
+            gradient_penalty=loss.gradient_penalty,
+            label_smoothing=loss.label_smoothing,
+            instance_noise=loss.instance_noise,
+            max_steps=trainer.max_steps,
+            seed=config.seed,
+        )
+    )
+
+
+class _Run:
+    """A training run, from the open files to the finished model."""
+
+    def __init__(
+        self,
+        config: GanConfig,
+        folder: Path,
+        micrographs: Micrographs,
+        crops: Crops,
+        device: torch.device,
+        precision: Precision,
+    ) -> None:
+        import numpy as np
+
+        self.config, self.folder, self.micrographs, self.crops = config, folder, micrographs, crops
+        self.device, self.precision = device, precision
+        self.task = build_gan(config, micrographs)
+        each = -(-config.monitor.windows // len(micrographs.sources))
+        self.windows: NDArray[np.uint8] = np.concatenate(
+            [crops.held_out_windows(each, normal) for normal in range(len(micrographs.sources))]
+        )
+        self.fractions = micrographs.fractions if config.data.balanced else tuple(crops.phase_fractions)
+
+    def perform(self, resume_from: Path | None) -> TrainResult:
+        """Train, calibrate, save and show.
+
+        Raises:
+            InputError: a loss that was not a number.
+            StoppedError: stopped by a signal.
+        """
+        prepare_folder(self.config, self.folder, self.micrographs.inputs, keep=resume_from is not None)
+        self.task.record = self._record()
+        try:
+            self.task.record["selected"] = self._fit(resume_from)
+            return self._finish()
+        except (KeyboardInterrupt, SystemExit) as interrupt:  # Lightning turns a second Ctrl-C into SystemExit
+            raise stopped(self.folder, "stopped") from interrupt
+
+    def _record(self) -> dict[str, Any]:
+        """What the checkpoint tells of the run beside its weights."""
+        from mcrgen.io.checkpoints import FORMAT
+        from mcrgen.io.provenance import versions
+
+        phases, size = self.micrographs.phases, self.micrographs.voxel_size_um
+        window = self.config.data.window or self.config.network.size
+        return {
+            "format": FORMAT,
+            "config": configuration.to_plain(self.config),
+            "phases": {"values": list(phases.values), "phase": phases.phase, "names": list(self.config.data.phase_names)},
+            "voxel_size_um": None if size is None else size * window / self.config.network.size,
+            "exemplars": _files(self.micrographs),
+            "reference": {"phase_fractions": list(self.fractions)},
+            "versions": versions(),
+        }
+
+    def _fit(self, resume_from: Path | None) -> dict[str, Any]:
+        """Train, and leave the weights of the selected step in the task; which one it was is returned."""
+        from mcrgen.callbacks.loss_curves import LossCurves
+        from mcrgen.callbacks.progress import TrainingProgress
+        from mcrgen.callbacks.resumable import Resumable
+        from mcrgen.callbacks.sample_grid import SampleGrid
+        from mcrgen.commands._wandb import close
+
+        config, phases, settings = self.config, self.micrographs.phases, self.config.trainer
+        best = None
+        if config.monitor.every and config.monitor.select != LAST:
+            best = best_checkpoint(self.folder, config.monitor.select)
+        resumable = Resumable(self.folder / "last.ckpt", every=settings.checkpoint_every)
+        shown = {"train/critic_loss": "critic", "train/generator_loss": "generator"}
+        with progress_bar() as progress:
+            callbacks = [
+                TrainingProgress(progress, "train/critic_loss"),
+                SampleGrid(self.folder / "previews", self.windows, phases.count, phases.phase, every=settings.preview_every),
+                LossCurves(self.folder / "losses.png", shown, every=settings.preview_every),
+                self._monitor(),
+                best,
+                resumable,
+            ]
+            trainer = make_trainer(
+                open_loggers(config.logging, self.folder, configuration.to_plain(config)),
+                [callback for callback in callbacks if callback is not None],
+                max_steps=settings.max_steps,
+                log_every=settings.log_every,
+                device=self.device,
+                precision=self.precision,
+            )
+            try:
+                trainer.fit(self.task, self.crops, ckpt_path=resume_from, weights_only=True)
+            finally:
+                if config.logging.wandb != WandbMode.disabled:
+                    close()
+        if self.task.failed:
+            raise self._diverged(trainer.global_step)
+        if resumable.stopped and trainer.global_step < settings.max_steps:
+            raise stopped(self.folder, f"stopped at step {trainer.global_step} of {settings.max_steps}")
+        return select(self.task, best, config.monitor.select, settings.max_steps)
+
+    def _diverged(self, step: int) -> InputError:
+        """Save the weights from before the loss was not a number, and say so."""
+        self.task.trainer.save_checkpoint(self.folder / "last.ckpt")
+        kept = "best.ckpt and last.ckpt" if (self.folder / "best.ckpt").exists() else "last.ckpt"
+        return InputError(
+            f"optimizer.learning_rate: training diverged to NaN after step {step} at {self.config.optimizer.learning_rate}; "
+            f"try a smaller one; {kept} in '{self.folder}' hold the weights before it."
+        )
+
+    def _monitor(self) -> DescriptorMonitor | None:
+        """Measures samples beside held-out windows while training, unless it is turned off."""
+        from mcrgen.callbacks.descriptor_monitor import DescriptorMonitor
+        from mcrgen.callbacks.reference import Reference
+        from mcrgen.io.phases import phase_fractions
+
+        settings, phases = self.config.monitor, self.micrographs.phases
+        if settings.every == 0:
+            return None
+        reference = Reference.of_windows(self.windows == phases.phase, max_lag=settings.max_lag)
+        return DescriptorMonitor(
+            self.folder / "monitor",
+            reference,
+            classifier(phases, phase_fractions(self.windows, phases.count).tolist()),
+            phase=phases.phase,
+            every=settings.every,
+            samples=settings.samples,
+            size=self.config.network.size,
+        )
+
+    def _finish(self) -> TrainResult:
+        """Choose the threshold, save the model, and show it."""
+        checkpoint = self.folder / "model.ckpt"
+        self.task.to(self.device)
+        with console.status("calibrating"):
+            self.task.record["calibration"] = self._calibration()
+        self.task.trainer.save_checkpoint(checkpoint, weights_only=True)
+        self._preview(self.folder / "preview.png")
+        console.print(f"trained: {checkpoint}")
+        return TrainResult(self.folder, checkpoint, self.fractions)
+
+    def _calibration(self) -> dict[str, Any]:
+        """The bias at which samples have the phase fractions of the crops."""
+        from mcrgen.generation.calibration import calibration_of
+
+        seeds = range(-self.config.calibration.samples, 0)  # of no sample that a user can ask for
+        flat = self._scores(seeds).transpose(0, 1).flatten(1).numpy()
+        phase, precision = self.micrographs.phases.phase, Precision.fp32.value
+        return configuration.to_plain(calibration_of(flat, self.fractions, phase=phase, precision=precision))
+
+    def _scores(self, seeds: Sequence[int]) -> Tensor:
+        """Scores of samples of the finished model, as `mcrgen generate` makes them."""
+        from mcrgen.generation.latent import LatentGenerator, sample_scores
+
+        generator = LatentGenerator(self.task.finished.eval())
+        return sample_scores(generator, seeds, (self.config.network.size,) * self.micrographs.dimensions)
+
+    def _preview(self, path: Path) -> None:
+        """Held-out windows beside samples of the finished model."""
+        from mcrgen.callbacks.sample_grid import flat
+        from mcrgen.generation.calibration import classify
+        from mcrgen.plotting.grids import plot_grids
+
+        phases = self.micrographs.phases
+        scores = self._scores(range(_SHOWN))
+        bias = self.task.record["calibration"]["bias"]
+        labels = classify(scores.transpose(0, 1).flatten(2)[:, None], bias, phases.phase).reshape(
+            len(scores), *scores.shape[2:]
+        )
+        grids = {"micrograph": self.windows[:_SHOWN], "generated": labels.numpy()}
+        plot_grids(
+            path,
+            {name: flat(media) / (phases.count - 1) for name, media in grids.items()},
+            title=f"{self.micrographs.name}: held-out windows and calibrated samples",
+        )

@@ -1,0 +1,341 @@
+"""What training against a critic is made of, whatever its loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from mcrgen.networks.critic import ConvolutionalCritic
+from mcrgen.networks.dcgan import ConvolutionalGenerator, Latent, Upsampling
+from mcrgen.networks.synchronised import synchronise
+from mcrgen.tasks.base import Task
+
+_STREAMS = 1009
+"""More streams of random numbers than any step draws from."""
+_VOXELS_AT_ONCE = 1 << 20
+
+_Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialSettings:
+    """Sizes and rates of a generator and its critics.
+
+    Attributes:
+        dimensions: of the media that are generated, 2 or 3.
+        channels: scores per voxel: 1 for two phases, C for C >= 3.
+        size: edge length of training samples in voxels.
+        latent: ``vector`` or ``field``, see :class:`~mcrgen.networks.dcgan.ConvolutionalGenerator`.
+        latent_channels: latent values per cell.
+        features: width of the generator's last hidden layer.
+        max_features: width that no layer of either network exceeds.
+        upsampling: ``transposed`` or ``resize``.
+        critic_features: width of the critic's first layer.
+        spectral_norm: whether the critic's layers are held to a Lipschitz constant of 1.
+        judged: for each critic the kinds of sections of generated volumes that it judges, each as the axes (0 z, 1 y, 2 x) of
+            its normal, its rows and its columns; empty for one critic of whole samples.
+        batch: samples or sections per critic update, of all processes together.
+        volumes: generated volumes that these sections are cut from, as many of each; not used for whole samples.
+        critic_steps: critic updates per step.
+        learning_rate: Adam's, of the generator.
+        critic_learning_rate: and of the critics.
+        betas: Adam's decay rates.
+        averaging: decay of the average of the generator's weights; less in the first steps, (1 + n) / (10 + n) after n; 0 for
+            none.
+        gradient_penalty: weight lambda of the penalty (WGAN-GP).
+        label_smoothing: real samples are to be judged real by one minus this (DCGAN).
+        instance_noise: standard deviation of Gaussian noise on all that is judged, at the first step; it falls to 0 linearly.
+        max_steps: steps of the generator.
+        seed: of weights and latent values.
+    """
+
+    dimensions: int
+    channels: int
+    size: int
+    latent: str
+    latent_channels: int
+    features: int
+    max_features: int
+    upsampling: str
+    critic_features: int
+    spectral_norm: bool
+    judged: Sequence[Sequence[Sequence[int]]]
+    batch: int
+    volumes: int
+    critic_steps: int
+    learning_rate: float
+    critic_learning_rate: float
+    betas: Sequence[float]
+    averaging: float
+    gradient_penalty: float
+    label_smoothing: float
+    instance_noise: float
+    max_steps: int
+    seed: int
+
+    def generator(self) -> ConvolutionalGenerator:
+        """The generator, with weights from the global random state."""
+        return ConvolutionalGenerator(
+            dimensions=self.dimensions,
+            out_channels=self.channels,
+            size=self.size,
+            latent=Latent(self.latent),
+            latent_channels=self.latent_channels,
+            features=self.features,
+            max_features=self.max_features,
+            upsampling=Upsampling(self.upsampling),
+        )
+
+
+class AdversarialTask(Task):
+    """A generator of images or volumes against critics of them, or of their sections.
+
+    One step is ``critic_steps`` updates of the critics, each on crops of its own, and one of the generator. Sections of
+    generated volumes are judged by 2D critics, one for each kind of section (SliceGAN: Kench and Cooper, Nature Machine
+    Intelligence 3 (2021) 299); each update takes a random choice of their planes, where SliceGAN takes them all.
+
+    Latent values, planes and mixtures are functions of the seed and the step, and each process takes its share of what one
+    alone would draw: a resumed run repeats an uninterrupted one, and several processes do what one does. The trainer's step
+    counts updates of the generator.
+
+    Subclasses say what the critics and the generator are to make small.
+
+    Attributes:
+        failed: whether a gradient was not a number; the weights are then those before it, and the trainer is asked to stop.
+    """
+
+    batch_norm = False
+    """Whether the critic has batch normalisation."""
+
+    def __init__(self, settings: AdversarialSettings) -> None:
+        """Build networks and average."""
+        super().__init__(**asdict(settings))
+        self.automatic_optimization = False
+        self.failed = False
+
+    @cached_property
+    def settings(self) -> AdversarialSettings:
+        """The settings, as a checkpoint has them."""
+        return AdversarialSettings(**self.hparams)
+
+    def configure_models(self) -> None:
+        """Build generator and critics from the seed alone, whatever the global random state."""
+        s = self.settings
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(s.seed)
+            self.generator = s.generator()
+            self.critics = nn.ModuleList(self._critic() for _ in s.judged or [()])
+        self.averaged: AveragedModel | None = None
+        if s.averaging:
+            self.averaged = AveragedModel(self.generator, multi_avg_fn=_average(s.averaging), use_buffers=True)
+            self.averaged.requires_grad_(False)
+
+    def _critic(self) -> ConvolutionalCritic:
+        s = self.settings
+        return ConvolutionalCritic(
+            dimensions=2 if s.judged else s.dimensions,
+            in_channels=s.channels,
+            size=s.size,
+            features=s.critic_features,
+            max_features=s.max_features,
+            batch_norm=self.batch_norm,
+            spectral_norm=s.spectral_norm,
+        )
+
+    def setup(self, stage: str) -> None:
+        """With several processes, let batch normalisation see the batches of all."""
+        if self._processes > 1:
+            synchronise(self)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam for the generator and Adam for all critics."""
+        s, betas = self.settings, (self.settings.betas[0], self.settings.betas[1])
+        return [
+            torch.optim.Adam(self.generator.parameters(), lr=s.learning_rate, betas=betas),
+            torch.optim.Adam(self.critics.parameters(), lr=s.critic_learning_rate, betas=betas),
+        ]
+
+    def critic_loss(self, critic: nn.Module, real: Tensor, fake: Tensor, draw: torch.Generator) -> Tensor:
+        """What a critic is to make small.
+
+        Args:
+            critic: the critic.
+            real: ``(B, C, *spatial)`` crops in [-1, 1].
+            fake: as many samples or sections of them.
+            draw: random numbers.
+        """
+        raise NotImplementedError
+
+    def generator_loss(self, critic: nn.Module, fake: Tensor) -> Tensor:
+        """What the generator is to make small, for one critic and what it is shown."""
+        raise NotImplementedError
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        """Update the critics ``critic_steps`` times and the generator once.
+
+        Args:
+            batch: ``(critics, critic_steps, B, C, *spatial)`` crops in {-1, 1}, of this process.
+            batch_idx: unused.
+        """
+        losses = []
+        for update in range(self.settings.critic_steps):
+            losses.append(self._update_critics(batch[:, update], update))
+            if self.failed:
+                return
+        loss = self._update_generator()
+        if not self.failed:
+            self.log_dict({"train/generator_loss": loss, "train/critic_loss": torch.stack(losses).mean()})
+
+    def _update_critics(self, real: Tensor, update: int) -> Tensor:
+        _, optimizer = self.optimizers()  # type: ignore[attr-defined]
+        draw = self._stream(update)
+        with torch.no_grad():
+            fake = self._samples(draw)
+        total = torch.zeros((), device=self.device)
+        optimizer.zero_grad()
+        for critic, shown, crops in zip(self.critics, self._shown(fake, draw), real, strict=True):
+            total = total + self.critic_loss(critic, self._noisy(crops, draw), self._noisy(shown, draw), draw)
+        self.manual_backward(total)
+        if self._finite(total, self.critics):
+            # past Lightning's wrapper, which would count this as a step of the training
+            self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None, model=self)
+        return total.detach()
+
+    def _update_generator(self) -> Tensor:
+        optimizer, _ = self.optimizers()  # type: ignore[attr-defined]
+        draw = self._stream(self.settings.critic_steps)
+        optimizer.zero_grad()
+        self.critics.requires_grad_(False)
+        shown = self._shown(self._samples(draw), draw)
+        pairs = zip(self.critics, shown, strict=True)
+        loss = torch.stack([self.generator_loss(critic, self._noisy(fake, draw)) for critic, fake in pairs]).mean()
+        self.manual_backward(loss)
+        self.critics.requires_grad_(True)
+        if self._finite(loss, self.generator):
+            optimizer.step()
+            if self.averaged is not None:
+                self.averaged.update_parameters(self.generator)
+        return loss.detach()
+
+    def _finite(self, loss: Tensor, module: nn.Module) -> bool:
+        """Whether loss and gradients are numbers; if not, nothing is changed any more."""
+        checked = [loss.detach()]
+        if self.trainer.precision != "16-mixed":  # there, gradients may overflow: the scaler skips such a step
+            checked.append(torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None]))
+        self.failed = not all(math.isfinite(float(value)) for value in checked)
+        if self.failed:
+            self.trainer.should_stop = True
+            for norm_layer in (m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
+                if not all(torch.isfinite(buffer).all() for buffer in norm_layer.buffers()):
+                    norm_layer.reset_running_stats()  # they have seen what was no number
+        return not self.failed
+
+    def _samples(self, draw: torch.Generator) -> Tensor:
+        """Fresh samples ``(B, C, *spatial)`` in (-1, 1), this process's share of them."""
+        s = self.settings
+        shape = self.generator.latent_shape((s.size,) * s.dimensions)
+        latent = self._share(normal(draw, s.volumes if s.judged else s.batch, s.latent_channels, *shape))
+        return indicator(self.generator(latent).float())
+
+    def _shown(self, samples: Tensor, draw: torch.Generator) -> list[Tensor]:
+        """What each critic judges: the samples, or random sections of them."""
+        s = self.settings
+        if not s.judged:
+            return [samples]
+        planes = [random_planes(s.volumes, s.size * len(kinds), s.batch // s.volumes, draw) for kinds in s.judged]
+        return [sections(samples, kinds, self._share(p)) for kinds, p in zip(s.judged, planes, strict=True)]
+
+    def _noisy(self, shown: Tensor, draw: torch.Generator) -> Tensor:
+        """With the instance noise of this step (Arjovsky and Bottou, ICLR 2017)."""
+        s = self.settings
+        deviation = s.instance_noise * max(0.0, 1.0 - self.global_step / s.max_steps)
+        if deviation == 0.0:
+            return shown
+        noise = self._share(normal(draw, len(shown) * self._processes, *shown.shape[1:]))
+        return shown + deviation * noise
+
+    @torch.no_grad()
+    def sample(self, count: int, size: int, seed: int) -> Tensor:
+        """Scores ``(count, C, *spatial)`` of the averaged generator; see :meth:`Task.sample`."""
+        generator = self.finished
+        was_training = generator.training
+        shape = generator.latent_shape((size,) * self.settings.dimensions)
+        draw = torch.Generator(self.device).manual_seed(seed)
+        latent = normal(draw, count, self.settings.latent_channels, *shape)
+        at_once = max(1, _VOXELS_AT_ONCE // size**self.settings.dimensions)
+        generator.eval()
+        parts = torch.split(latent, at_once)
+        scores = torch.cat([generator(part).float() for part in parts])
+        generator.train(was_training)
+        window = [slice(size)] * self.settings.dimensions
+        return scores[:, :, *window]
+
+    @property
+    def finished(self) -> ConvolutionalGenerator:
+        """The generator to keep: the average, if there is one."""
+        return self.generator if self.averaged is None else cast("ConvolutionalGenerator", self.averaged.module)
+
+    def _stream(self, number: int) -> torch.Generator:
+        """Random state of one update: a function of seed, step and its number in the step."""
+        mixed = ((self.settings.seed * 1_000_003 + self.global_step) * _STREAMS + number) % 2**63
+        return torch.Generator(self.device).manual_seed(mixed)
+
+    @property
+    def _processes(self) -> int:
+        return 1 if self._trainer is None else self.trainer.world_size
+
+    def _share(self, drawn: Tensor) -> Tensor:
+        """This process's part of what was drawn for all."""
+        return drawn if self._processes == 1 else drawn.chunk(self._processes)[self.trainer.global_rank]
+
+
+def _average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
+    """Exponential moving average that soon forgets the first weights, for :class:`AveragedModel`."""
+
+    def update(averages: _Tensors, values: _Tensors, count: Tensor | int) -> None:
+        now = min(decay, (1 + float(count)) / (10 + float(count)))
+        get_ema_multi_avg_fn(now)(averages, values, count)  # type: ignore[no-untyped-call]
+
+    return update
+
+
+def normal(draw: torch.Generator, *shape: int) -> Tensor:
+    """Standard normal values, on the device of the random numbers."""
+    return torch.randn(*shape, generator=draw, device=draw.device)
+
+
+def indicator(scores: Tensor) -> Tensor:
+    """Differentiable phase indicators in (-1, 1) of scores ``(B, C, *spatial)``: tanh of one channel, softmax of several."""
+    return torch.tanh(scores) if scores.shape[1] == 1 else 2.0 * scores.softmax(dim=1) - 1.0
+
+
+def random_planes(volumes: int, planes: int, count: int, draw: torch.Generator) -> Tensor:
+    """Numbers ``(volumes, count)`` of different planes, of each volume's so many, in random order."""
+    return torch.stack([torch.randperm(planes, generator=draw, device=draw.device)[:count] for _ in range(volumes)])
+
+
+def sections(volumes: Tensor, kinds: Sequence[Sequence[int]], planes: Tensor) -> Tensor:
+    """Planes of volumes.
+
+    Args:
+        volumes: ``(B, C, N, N, N)``.
+        kinds: axes (0 z, 1 y, 2 x) of normal, rows and columns; planes are numbered along one kind's normal after the other's.
+        planes: ``(B, count)`` numbers below ``N * len(kinds)``.
+
+    Returns:
+        ``(B * count, C, N, N)``, in the order of their numbers, those of the first volume first.
+    """
+    size, cut, places = volumes.shape[-1], [], []
+    for place, (normal, row, column) in enumerate(kinds):
+        volume, which = (planes // size == place).nonzero(as_tuple=True)
+        laid = volumes.permute(0, 2 + normal, 1, 2 + row, 2 + column)
+        cut.append(laid[volume, planes[volume, which] % size])
+        places.append(volume * planes.shape[1] + which)
+    return torch.cat(cut)[torch.cat(places).argsort()]

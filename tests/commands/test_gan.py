@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from numpy.typing import NDArray
+
+import mcrgen
+from mcrgen import config
+from mcrgen.cli import main, parse
+from mcrgen.commands import train as train_command
+from mcrgen.data.examples import gaussian_level_cut
+
+TINY = [
+    "network.size=16", "network.latent_channels=4", "network.features=4", "network.critic_features=4",
+    "loss.critic_steps=2", "trainer.batch_size=4", "trainer.volumes=2", "trainer.max_steps=4", "trainer.device=cpu",
+    "trainer.precision=fp32", "trainer.checkpoint_every=2", "trainer.preview_every=2", "trainer.log_every=1",
+    "monitor.every=2", "monitor.samples=4", "monitor.windows=8", "calibration.samples=4", "data.stride=4",
+    "logging.wandb=disabled",
+]  # fmt: skip
+
+
+def gan_config(image: Path | None, output: Path, *overrides: str, recipe: str | None = None) -> mcrgen.GanConfig:
+    given = [] if image is None else [f"data.image={image}"]
+    path = None if recipe is None else config.recipe(recipe)
+    return config.load(mcrgen.GanConfig, path, [f"output={output}", *given, *TINY, *overrides])
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "rock.tif"
+    tifffile.imwrite(path, gaussian_level_cut((60, 80), (0.65, 0.35), 2.0, 0) * 255)
+    return path
+
+
+@pytest.fixture(scope="module")
+def images_of_three_phases(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("three")
+    paths = [folder / f"{axis}.npy" for axis in "zyx"]
+    for seed, path in enumerate(paths):
+        np.save(path, gaussian_level_cut((48, 40), (0.5, 0.3, 0.2), (1.0, 2.0), seed))
+    return paths
+
+
+@pytest.fixture(scope="module")
+def tomogram(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tomogram") / "rock.npy"
+    np.save(path, gaussian_level_cut((40, 24, 28), (0.6, 0.4), 2.0, 1))
+    return path
+
+
+@pytest.fixture(scope="module")
+def images_model(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return mcrgen.train(gan_config(image, tmp_path_factory.mktemp("run"))).checkpoint
+
+
+@pytest.fixture(scope="module")
+def volumes_model(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return mcrgen.train(gan_config(image, tmp_path_factory.mktemp("run"), recipe="slicegan")).checkpoint
+
+
+def test_a_run_leaves_model_curves_pictures_and_log(images_model: Path) -> None:
+    folder = images_model.parent
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {"model.ckpt", "best.ckpt", "last.ckpt", "config.yaml", "provenance.json", "preview.png", "losses.png"} <= names
+    assert {"previews/step_000002.png", "monitor/step_000004.png", "monitor/step_000004.csv"} <= names
+    with (folder / "log/version_0/metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    steps = {int(row["step"]) for row in rows if row.get("train/critic_loss")}
+    assert steps == {0, 1, 2, 3}
+    assert {int(row["step"]) for row in rows if row.get("monitor/s2_mse")} == {2, 4}
+    found = torch.load(images_model, weights_only=True)["mcrgen"]
+    assert found["kind"] == "wgan_gp"
+    assert found["selected"]["metric"] == "s2_mse"
+    assert found["calibration"]["fractions"][1] == pytest.approx(0.35, abs=0.06)  # of the crops, all but the held-out part
+    assert found["calibration"]["achieved"][1] == pytest.approx(found["calibration"]["fractions"][1], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "shape"),
+    [
+        ("dcgan", ["network.upsampling=resize", "data.window=24", "data.held_out=0.4"], (16, 16)),
+        ("wgan_gp", ["network.latent=field", "data.balanced=true", "network.spectral_norm=true"], (16, 16)),
+        ("dcgan", ["network.dimensions=3", "network.latent=field", "loss.instance_noise=0.1"], (16, 16, 16)),
+    ],
+)
+def test_every_choice_runs(recipe: str, overrides: list[str], shape: tuple[int, ...], image: Path, tmp_path: Path) -> None:
+    model = mcrgen.train(gan_config(image, tmp_path / "run", *overrides, recipe=recipe)).checkpoint
+    made = mcrgen.generate(mcrgen.GenerateConfig(checkpoint=model, output=tmp_path / "made.tif", size=(16,)))
+    assert tifffile.imread(made.path).shape == shape
+
+
+def test_sections_of_three_phases_and_of_a_transversely_isotropic_medium(
+    images_of_three_phases: list[Path], tmp_path: Path
+) -> None:
+    top, _, side = images_of_three_phases
+    by_normal = [f"data.images_z=[{top}]", f"data.images_x=[{side}]", "data.held_out=0.4"]
+    model = mcrgen.train(gan_config(None, tmp_path / "two", *by_normal, recipe="slicegan")).checkpoint
+    judged = torch.load(model, weights_only=True)["hyper_parameters"]["judged"]
+    assert [list(map(tuple, kinds)) for kinds in judged] == [[(0, 1, 2)], [(2, 0, 1)]]
+    across = [*by_normal, "data.transverse_axis=z"]
+    model = mcrgen.train(gan_config(None, tmp_path / "across", *across, recipe="slicegan")).checkpoint
+    judged = torch.load(model, weights_only=True)["hyper_parameters"]["judged"]
+    assert [list(map(tuple, kinds)) for kinds in judged] == [[(0, 1, 2)], [(2, 0, 1), (1, 0, 2)]]  # rows along z in both
+    made = mcrgen.generate(mcrgen.GenerateConfig(checkpoint=model, output=tmp_path / "made.npy", size=(16, 20, 24)))
+    assert set(np.unique(np.load(made.path))) <= {0, 1, 2}
+    assert made.shape == (16, 20, 24)
+
+
+def test_a_tomogram_gives_a_generator_of_volumes_judged_whole(tomogram: Path, tmp_path: Path) -> None:
+    model = mcrgen.train(gan_config(tomogram, tmp_path / "run", "data.held_out=0.4")).checkpoint
+    assert torch.load(model, weights_only=True)["hyper_parameters"]["judged"] == ()
+    made = mcrgen.generate(mcrgen.GenerateConfig(checkpoint=model, output=tmp_path / "made.tif", exact=True))
+    assert tifffile.imread(made.path).shape == (16, 16, 16)
+
+
+def test_a_resumed_run_ends_like_an_uninterrupted_one(image: Path, tmp_path: Path, images_model: Path) -> None:
+    folder = tmp_path / "run"
+    half = gan_config(image, folder)
+
+    class _Stop(BaseException):
+        pass
+
+    from mcrgen.callbacks.resumable import Resumable
+
+    original: Callable[..., None] = Resumable.on_train_batch_end
+
+    def stop(self: Resumable, trainer: Any, *args: Any) -> None:
+        if trainer.global_step == 2:
+            self.stopped = True
+        original(self, trainer, *args)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Resumable, "on_train_batch_end", stop)
+        with pytest.raises(mcrgen.StoppedError, match="stopped at step 2 of 4; go on with"):
+            mcrgen.train(half)
+    model = mcrgen.train(gan_config(image, folder, "resume=true")).checkpoint
+    resumed, whole = (torch.load(path, weights_only=True)["state_dict"] for path in (model, images_model))
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+    with pytest.raises(mcrgen.InputError, match=r"network\.features differ from the run"):
+        mcrgen.train(gan_config(image, folder, "resume=true", "network.features=8"))
+    with pytest.raises(mcrgen.InputError, match="method dcgan differs from the run"):
+        mcrgen.train(gan_config(image, folder, "resume=true", "method=dcgan"))
+
+
+def test_images_of_any_count_size_fraction_and_name(images_model: Path, tmp_path: Path) -> None:
+    def generate(output: str, **options: Any) -> NDArray[np.uint8]:
+        made = mcrgen.generate(mcrgen.GenerateConfig(checkpoint=images_model, output=tmp_path / output, **options))
+        found: NDArray[np.uint8] = np.load(made.path) if made.path.suffix == ".npy" else tifffile.imread(made.path)
+        return found
+
+    one = generate("one.npy", seed=1)
+    assert one.shape == (16, 16)
+    record = json.loads((tmp_path / "one.npy.json").read_text())
+    assert record["phase_fractions"][1] == pytest.approx(one.mean())
+    assert generate("wide.tif", size=(20, 50)).shape == (20, 50)
+    assert generate("exact.npy", exact=True, phase_fraction=0.25, seed=4).mean() == pytest.approx(0.25, abs=2 / 256)
+    made = mcrgen.generate(mcrgen.GenerateConfig(checkpoint=images_model, output=tmp_path / "many", count=12))
+    files = sorted((tmp_path / "many").glob("*.tif"))
+    assert [file.name for file in files] == [f"sample_{i:02d}.tif" for i in range(12)]
+    assert np.array_equal(tifffile.imread(files[1]), one)  # sample 1 of seed 0 is the one of seed 1
+    assert made.phase_fractions[1] == pytest.approx(np.mean([tifffile.imread(file) for file in files]))
+
+
+def test_an_interrupted_count_goes_on(images_model: Path, tmp_path: Path) -> None:
+    def many(count: int, **options: Any) -> mcrgen.GenerateConfig:
+        return mcrgen.GenerateConfig(checkpoint=images_model, output=tmp_path / "many", count=count, **options)
+
+    mcrgen.generate(many(3))
+    first, last = (tmp_path / "many" / f"sample_{i}.tif" for i in (0, 2))
+    expected, kept = last.read_bytes(), first.stat().st_mtime_ns
+    last.unlink()
+    mcrgen.generate(many(3))
+    assert last.read_bytes() == expected
+    assert first.stat().st_mtime_ns == kept
+    with pytest.raises(mcrgen.InputError, match="exists already"):
+        mcrgen.generate(many(2))
+    mcrgen.generate(many(2, overwrite=True))
+    assert len(list((tmp_path / "many").glob("*.tif"))) == 2
+
+
+def test_volumes_grow_in_blocks_to_the_same_medium(volumes_model: Path, tmp_path: Path) -> None:
+    made = []
+    for block in (16, 64):
+        output = tmp_path / f"{block}.npy"
+        mcrgen.generate(
+            mcrgen.GenerateConfig(checkpoint=volumes_model, output=output, size=(20, 40, 33), block_size=block, device="cpu")
+        )
+        made.append(np.load(output))
+    assert (made[0] != made[1]).mean() < 1e-4  # rounding of the convolutions
+    output = tmp_path / "part.npy"
+    box = "8:20,3:40,10:30"
+    mcrgen.generate(mcrgen.GenerateConfig(checkpoint=volumes_model, output=output, box=box, device="cpu"))
+    assert (np.load(output) != made[0][8:20, 3:40, 10:30]).mean() < 1e-4
+
+
+def test_periodic_volumes_wrap_and_exact_ones_have_the_fraction(volumes_model: Path, tmp_path: Path) -> None:
+    output = tmp_path / "cell.npy"
+    options = {"size": (32, 24, 40), "periodic": "all", "exact": True, "phase_fraction": 0.3, "keep_scores": True}
+    mcrgen.generate(mcrgen.GenerateConfig(checkpoint=volumes_model, output=output, **options))  # type: ignore[arg-type]
+    assert np.load(output).mean() == pytest.approx(0.3, abs=1e-4)
+    scores = np.load(tmp_path / "cell.npy.scores.npy").astype(float)
+    for axis in range(3):
+        steps = np.abs(np.diff(scores, axis=axis)).mean(axis=tuple({0, 1, 2} - {axis}))
+        seam = np.abs(np.take(scores, 0, axis) - np.take(scores, -1, axis)).mean()
+        assert seam < 1.5 * steps.max()
+
+
+def test_several_volumes_in_a_folder(volumes_model: Path, tmp_path: Path) -> None:
+    mcrgen.generate(mcrgen.GenerateConfig(checkpoint=volumes_model, output=tmp_path / "many", count=2, size=(12,)))
+    first, second = (tifffile.imread(tmp_path / "many" / f"sample_{i}.tif") for i in range(2))
+    assert first.shape == second.shape == (12, 12, 12)
+    assert not np.array_equal(first, second)
+
+
+def test_regions_of_a_gan_and_of_a_label(volumes_model: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "map.npy", np.repeat(np.uint8([0, 1]), 8)[:, None, None] * np.ones((16, 16, 16), np.uint8))
+    output = tmp_path / "made.npy"
+    given = {"regions": tmp_path / "map.npy", "region": ("1=2",), "size": (16,)}
+    mcrgen.generate(mcrgen.GenerateConfig(checkpoint=volumes_model, output=output, **given))  # type: ignore[arg-type]
+    made = np.load(output)
+    assert (made[8:] == 2).all()
+    assert set(np.unique(made[:8])) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"noise_mean": "0.1"}, "noise_mean: expected with a generator that has noise in every voxel"),
+        ({"periodic": "z", "size": (20, 16, 16)}, "periodic: expected a size that is a multiple of 8 voxels"),
+        ({"count": 0}, "count: expected a number greater than 0"),
+        ({"count": 2, "output": Path("a.tif")}, "output: expected the name of a folder for 2 samples"),
+    ],
+)
+def test_bad_options_for_volumes(options: dict[str, Any], message: str, volumes_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(mcrgen.InputError, match=message):
+        mcrgen.generate(mcrgen.GenerateConfig(**({"checkpoint": volumes_model, "output": tmp_path / "x.tif"} | options)))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"periodic": "all"}, "periodic: expected with a generator of volumes of any size"),
+        ({"size": (8, 8, 8)}, "size: expected one or 2 edge lengths greater than 0 for a generator of 2D media, got '8 8 8'"),
+        ({"output": Path("x.vol")}, "output: expected a name ending in .tif"),
+        ({"phase_fraction": 1.5}, "phase_fraction: expected a phase fraction between 0 and 1"),
+    ],
+)
+def test_bad_options_for_images(options: dict[str, Any], message: str, images_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(mcrgen.InputError, match=message):
+        mcrgen.generate(mcrgen.GenerateConfig(**({"checkpoint": images_model, "output": tmp_path / "x.tif"} | options)))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["network.size=20"], "network.size: expected 16, 32, 64, 128, 256 or 512 in 2D, got 20"),
+        (["network.dimensions=3", "network.size=256"], "network.size: expected 16, 32, 64 or 128 in 3D, got 256"),
+        (["network.dimensions=4"], "network.dimensions: expected 2, 3 or 0"),
+        (["network.features=600"], "network.features: expected at most network.max_features = 512, got 600"),
+        (["data.window=100"], "data.window"),
+        (["data.stride=64", "trainer.batch_size=64"], "data.stride"),
+        (["data.held_out=1.0"], "data.held_out: expected 0 or more and less than 1"),
+        (["loss.label_smoothing=0.1"], "loss.label_smoothing: expected with --method dcgan only"),
+        (["optimizer.betas=[0.5,1.0]"], "optimizer.betas: expected 0 or more and less than 1, got 1.0"),
+        (["monitor.select=s3_mse"], "monitor.select: expected one of .* did you mean 's2_mse'"),
+        (["monitor.samples=1"], "monitor.samples: expected 2 or more"),
+        (["loss.gradient_penalty=-1"], "loss.gradient_penalty: expected 0"),
+        (
+            ["network.dimensions=3", "trainer.volumes=3"],
+            "trainer.batch_size: expected a multiple of trainer.volumes = 3, got 4",
+        ),
+        (["network.dimensions=3", "trainer.batch_size=200"], "trainer.batch_size: expected at most 96 for 2 volumes of 48"),
+    ],
+)
+def test_bad_options_of_training(overrides: list[str], message: str, image: Path, tmp_path: Path) -> None:
+    with pytest.raises(mcrgen.InputError, match=message):
+        mcrgen.train(gan_config(image, tmp_path / "run", *overrides))
+    assert not (tmp_path / "run").exists()
+
+
+def test_mixed_and_single_phase_media_are_refused(image: Path, tomogram: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "image.npy", tifffile.imread(image) // 255)
+    with pytest.raises(mcrgen.InputError, match="expected only images or only volumes"):
+        mcrgen.train(gan_config(None, tmp_path / "run", f"data.images=[{tmp_path / 'image.npy'},{tomogram}]"))
+    flat = np.zeros((80, 60), np.uint8)
+    flat[70:] = 1
+    np.save(tmp_path / "flat.npy", flat)
+    with pytest.raises(mcrgen.InputError, match=r"flat\.npy"):
+        mcrgen.train(gan_config(tmp_path / "flat.npy", tmp_path / "run", "data.held_out=0.5"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_no_number_ends_with_the_weights_before_it(image: Path, tmp_path: Path) -> None:
+    with pytest.raises(mcrgen.InputError, match=r"diverged to NaN after step .* last.ckpt in .* hold the weights before it"):
+        mcrgen.train(gan_config(image, tmp_path / "run", "optimizer.learning_rate=1e30", "monitor.every=0"))
+    state = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.isfinite(value).all() for value in state.values())
+
+
+def test_the_method_chooses_the_options(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert isinstance(parse("train", train_command.run, ["--config", "dcgan"]), mcrgen.GanConfig)
+    assert isinstance(parse("train", train_command.run, ["--method=wgan_gp"]), mcrgen.GanConfig)
+    assert isinstance(parse("train", train_command.run, ["--config", "swnn_quick"]), mcrgen.TrainConfig)
+    assert isinstance(parse("train", train_command.run, []), mcrgen.TrainConfig)
+    assert main(["train", "--method", "wgangp"]) == 2
+    assert "method: expected one of swnn, wgan_gp, dcgan, got 'wgangp'; did you mean 'wgan_gp'?" in capsys.readouterr().err
+    (tmp_path / "mine.yaml").write_text("method: gan\n")
+    assert main(["train", "--config", str(tmp_path / "mine.yaml")]) == 2
