@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mcrgen.tasks.adversarial import AdversarialTask
 
 _SHOWN = 25
+_STACK = 3
 
 
 def train_gan(config: GanConfig) -> TrainResult:
@@ -161,6 +162,7 @@ class _Run:
         """
         prepare_folder(self.config, self.folder, self.micrographs.inputs, keep=resume_from is not None)
         self.task.record = self._record()
+        self._write_windows()
         try:
             self.task.record["selected"] = self._fit(resume_from)
             return self._finish()
@@ -183,6 +185,17 @@ class _Run:
             "reference": {"phase_fractions": list(self.fractions)},
             "versions": versions(),
         }
+
+    def _write_windows(self) -> None:
+        """Keep the held-out windows, for `mcrgen compare`; 2D ones."""
+        from mcrgen.io.images import write_labels
+
+        if self.windows.ndim > _STACK:
+            return
+        folder = self.folder / "held_out"
+        folder.mkdir(exist_ok=True)
+        for number, window in enumerate(self.windows):
+            write_labels(folder / f"window_{number:04d}.tif", window, self.task.record["voxel_size_um"])
 
     def _fit(self, resume_from: Path | None) -> dict[str, Any]:
         """Train, and leave the weights of the selected step in the task; which one it was is returned."""

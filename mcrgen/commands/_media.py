@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mcrgen.commands._console import console, progress_bar
 from mcrgen.errors import InputError
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from mcrgen.descriptors.measure import Measurement
     from mcrgen.descriptors.windows import Window
     from mcrgen.io.label_files import LabelFile
+    from mcrgen.io.label_folder import LabelFolder
+
+    Samples = LabelFile | LabelFolder
 
 _SCALE_TOLERANCE = 0.01
 _QUICK_VOXELS = 1 << 24
@@ -27,23 +30,40 @@ _SLAB_VOXELS = 1 << 24
 
 @contextmanager
 def open_media(first: Path, others: Iterable[Path], names: tuple[str, str], *, phase: int | None) -> Iterator[list[LabelFile]]:
-    """Open a medium and more of the same phases.
+    """Open a medium and more of the same phases; see :func:`open_samples`."""
+    with open_samples(first, others, names, phase=phase, folders=False) as media:
+        yield [cast("LabelFile", medium) for medium in media]
+
+
+@contextmanager
+def open_samples(
+    first: Path, others: Iterable[Path], names: tuple[str, str], *, phase: int | None, folders: bool = True
+) -> Iterator[list[Samples]]:
+    """Open a medium and more of the same phases, each of which may be a folder of images.
 
     Args:
         first: the medium whose value ``phase`` is the phase of interest.
         others: media in which the same position in the order of the values is it.
         names: the arguments that named the first and the others.
         phase: value of the phase of interest; the highest if None.
+        folders: whether folders are taken.
 
     Raises:
         InputError: a file that is no segmented medium, no such phase, or another number of phases.
     """
     from contextlib import ExitStack
 
+    from mcrgen.io.label_folder import LabelFolder
+
+    def opened(path: Path, name: str, phase: int | None) -> AbstractContextManager[Samples]:
+        if folders and path.is_dir() and path.suffix.lower() != ".zarr":
+            return LabelFolder(path, name, phase=phase, phase_name="phase")
+        return open_label_file(path, name, phase)
+
     with ExitStack() as stack:
-        media = [stack.enter_context(open_label_file(first, names[0], phase))]
+        media: list[Samples] = [stack.enter_context(opened(first, names[0], phase))]
         for path in others:
-            found = stack.enter_context(open_label_file(path, names[1], None))
+            found: Samples = stack.enter_context(opened(path, names[1], None))
             if found.phases.count != media[0].phases.count:
                 raise InputError(
                     f"{names[1]}: expected {media[0].phases.count} phases as in '{first}', '{path}' has {found.phases.count}."
@@ -81,7 +101,7 @@ def _planes_bar(title: str, total: int | None, *, shown: bool) -> Iterator[Calla
         yield lambda planes: progress.advance(bar, planes)
 
 
-def warn_of_scales(media: list[LabelFile]) -> None:
+def warn_of_scales(media: Sequence[Samples]) -> None:
     """Say which media have voxels of another size than the first."""
     reference = media[0].voxel_size_um
     for medium in media[1:]:
@@ -94,7 +114,7 @@ def warn_of_scales(media: list[LabelFile]) -> None:
             )
 
 
-def warn_of_values(media: list[LabelFile]) -> None:
+def warn_of_values(media: Sequence[Samples]) -> None:
     """Say which media have other label values than the first, and that their order decides; 0 and 1, 0 and 255 go unsaid."""
     reference = media[0].phases.values
     for medium in media[1:]:
@@ -121,7 +141,7 @@ def largest_lag(shapes: Iterable[tuple[int, ...]], wanted: int | None, default: 
 
 
 def measure_medium(
-    medium: LabelFile, phase: int, *, max_lag: int, curves: Iterable[str], map_lag: int | None = None
+    medium: Samples, phase: int, *, max_lag: int, curves: Iterable[str], map_lag: int | None = None
 ) -> Measurement:
     """Measure phase ``phase`` of a medium slab by slab, with a progress bar if it takes a while."""
     from mcrgen.descriptors.measure import measure_planes
@@ -134,25 +154,36 @@ def measure_medium(
             max_lag=max_lag,
             curves=curves,
             map_lag=map_lag,
+            images=medium.depth if len(medium.shape) == 2 else 1,
             advance=advance,
         )
 
 
-def read_window(medium: LabelFile, phase: int, window: Window) -> NDArray[np.bool_]:
+def sample_windows(medium: Samples, edge: int) -> list[Window]:
+    """Windows of one edge length, evenly spread over a medium; of a folder its images."""
+    from mcrgen.descriptors.windows import grid_windows
+
+    if len(medium.shape) == 2 and medium.depth > 1:
+        height, width = medium.shape
+        return [(slice(i, i + 1), slice(height), slice(width)) for i in range(medium.depth)]
+    return grid_windows(medium.shape, edge)
+
+
+def read_window(medium: Samples, phase: int, window: Window) -> NDArray[np.bool_]:
     """Where a phase is in a window of a medium."""
     flat = len(medium.shape) == 2
-    z, y, x = (slice(0, 1), *window) if flat else window
+    z, y, x = (slice(0, 1), *window)[-3:]
     labels = medium.part((z, y, x))
     inside: NDArray[np.bool_] = (labels[0] if flat else labels) == phase
     return inside
 
 
-def read_sections(medium: LabelFile, count: int) -> dict[str, NDArray[np.uint8]]:
-    """Labels of evenly spaced sections normal to each axis, ``(N, H, W)``, N at most ``count``; an image is its own."""
+def read_sections(medium: Samples, count: int) -> dict[str, NDArray[np.uint8]]:
+    """Labels of evenly spaced sections normal to each axis, ``(N, H, W)``, N at most ``count``; images are their own."""
     import numpy as np
 
     if len(medium.shape) == 2:
-        return {"z": medium.planes(0, 1)}
+        return {"z": np.concatenate([medium.planes(i, i + 1) for i in _evenly(medium.depth, count)])}
     places = {n: _evenly(length, count) for n, length in zip("zyx", medium.shape, strict=True)}
     found: dict[str, list[NDArray[np.uint8]]] = {"z": [], "y": [], "x": []}
     step = max(1, _SLAB_VOXELS // prod(medium.shape[1:]))
@@ -170,9 +201,10 @@ def _evenly(length: int, count: int) -> list[int]:
     return [(2 * i + 1) * length // (2 * count) for i in range(count)]
 
 
-def describe(medium: LabelFile) -> dict[str, object]:
-    """What a file holds, as plain data."""
-    return {
+def describe(medium: Samples) -> dict[str, object]:
+    """What a file or a folder holds, as plain data."""
+    images = {"images": medium.depth} if len(medium.shape) == 2 and medium.depth > 1 else {}
+    return images | {
         "path": str(medium.path),
         "shape": list(medium.shape),
         "values": list(medium.phases.values),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PRODUCTS = (
     "model.ckpt", "best.ckpt", "last.ckpt", "config.yaml", "provenance.json", "preview.png", "previews", "losses.png",
-    "monitor", "log", "wandb",
+    "held_out", "monitor", "log", "wandb",
 )  # fmt: skip
 
 _FREE_ON_RESUME = (

@@ -16,10 +16,11 @@ from mcrgen.commands._media import (
     describe,
     largest_lag,
     measure_medium,
-    open_media,
+    open_samples,
     output_folder,
     read_sections,
     read_window,
+    sample_windows,
     warn_of_scales,
     warn_of_values,
 )
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
     from rich.table import Table
     from torch import nn
 
+    from mcrgen.commands._media import Samples
     from mcrgen.descriptors.measure import Measurement
     from mcrgen.descriptors.windows import Band
-    from mcrgen.io.label_files import LabelFile
 
 PRODUCTS = ("metrics.json", "errors.csv", "comparison.png", "config.yaml")
 _LARGEST_WINDOW = 128
@@ -56,9 +57,9 @@ class CompareConfig:
     """
 
     reference: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="REFERENCE")]
-    """Segmented image or volume to compare with."""
+    """Segmented image or volume to compare with, or a folder of images of one size, which are taken together."""
     candidates: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CANDIDATE [CANDIDATE ...]")]
-    """Segmented volumes or images to judge: one or more."""
+    """Segmented volumes, images, or folders of images of one size (`generate --count`) to judge: one or more."""
     output: Path
     """Folder for metrics.json, errors.csv and comparison.png."""
     phase: int | None = None
@@ -109,7 +110,7 @@ def run(config: CompareConfig) -> CompareResult:
     for product in PRODUCTS:
         require_output_file("output", config.output / product, overwrite=config.overwrite)
     names = _names(config.candidates)
-    with open_media(config.reference, config.candidates, ("reference", "candidates"), phase=config.phase) as media:
+    with open_samples(config.reference, config.candidates, ("reference", "candidates"), phase=config.phase) as media:
         shapes = [medium.shape for medium in media]
         check_gram(shapes, config.gram)
         s3_limit = largest_s3_limit(shapes, config.s3_limit)
@@ -138,15 +139,19 @@ def _names(paths: tuple[Path, ...]) -> list[str]:
     return names
 
 
-def _lags(config: CompareConfig, media: list[LabelFile]) -> tuple[int, int]:
+def _lags(config: CompareConfig, media: list[Samples]) -> tuple[int, int]:
     from mcrgen.descriptors.compare import MAP_LAG, S2_LAG
 
     shapes = [medium.shape for medium in media]
     return largest_lag(shapes, config.max_lag, S2_LAG), largest_lag(shapes, None, MAP_LAG)
 
 
-def _window(config: CompareConfig, reference: LabelFile) -> int:
+def _window(config: CompareConfig, reference: Samples) -> int:
     shortest = min(reference.shape)
+    if len(reference.shape) == 2 and reference.depth > 1:
+        if config.window is not None:
+            raise InputError("window: expected no window for a reference that is a folder of images, which are the windows.")
+        return shortest
     if config.window is None:
         return max(2, min(_LARGEST_WINDOW, shortest // 2))
     if not 2 <= config.window <= shortest // 2:
@@ -162,7 +167,7 @@ class _Comparison:
     def __init__(
         self,
         config: CompareConfig,
-        reference: LabelFile,
+        reference: Samples,
         max_lag: int,
         map_lag: int,
         s3_limit: int,
@@ -171,7 +176,7 @@ class _Comparison:
     ) -> None:
         from mcrgen.descriptors.compare import scaled
         from mcrgen.descriptors.measure import CURVES
-        from mcrgen.descriptors.windows import bands, grid_windows, measure_windows
+        from mcrgen.descriptors.windows import bands, measure_windows
 
         self.config, self.features = config, features
         self.phase = reference.phases.phase
@@ -184,7 +189,7 @@ class _Comparison:
         self.curves = tuple(name for name, curve in measured.curves.items() if curve.mean.any())
         self.measured = measured
         with console.status("measuring windows of the reference"):
-            self.windows = grid_windows(reference.shape, window)
+            self.windows = sample_windows(reference, window)
             lag = min(max_lag, window - 1)
             parts = measure_windows(lambda w: read_window(reference, self.phase, w), self.windows, self.curves, lag)
             self.bands = bands(parts, lambda m, name: m.curves[name].mean)
@@ -193,12 +198,12 @@ class _Comparison:
         self.window = window
         self.sections, self.descriptors = self._of_sections(reference)
 
-    def _of_sections(self, medium: LabelFile) -> tuple[Sections, dict[str, Any]]:
+    def _of_sections(self, medium: Samples) -> tuple[Sections, dict[str, Any]]:
         sections = read_sections(medium, self.config.sections)
         with console.status("measuring sections"):
             return sections, section_descriptors(sections, self.phase, s3_limit=self.s3_limit, features=self.features)
 
-    def judge(self, candidate: LabelFile) -> tuple[dict[str, Any], Sections]:
+    def judge(self, candidate: Samples) -> tuple[dict[str, Any], Sections]:
         """Errors of a candidate, and sections of it to look at."""
         from mcrgen.descriptors.compare import compare, section_errors
 
@@ -281,7 +286,7 @@ def _write(config: CompareConfig, comparison: _Comparison, metrics: dict[str, An
     )
 
 
-_COLUMNS = ("descriptor", "relative_error", "squared_error", "mse_scaled", "max_error", "inside_band", "distance")
+_COLUMNS = ("descriptor", "relative_error", "squared_error", "mse", "mse_scaled", "max_error", "inside_band", "distance")
 
 
 def _rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -293,7 +298,7 @@ def _rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     rows = [row("phase fraction", result["phase_fraction"]["relative_error"])]
     for name, curve in result["curves"].items():
-        more = {key: curve[key] for key in ("mse_scaled", "max_error", "inside_band")}
+        more = {key: curve[key] for key in ("mse", "mse_scaled", "max_error", "inside_band")}
         rows.append(row(CURVE_NAMES[name], curve["relative_l2"], **more))
     rows.append(row("2D autocovariance", result["autocovariance_2d"]["relative_l2"]))
     rows += [row(SECTION_NAMES[name], e["relative"], e["squared"]) for name, e in result["sections"].items()]
@@ -303,7 +308,7 @@ def _rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _tables(candidates: Mapping[str, Any]) -> list[Table]:
-    """One candidate: a table of all errors; several: the relative errors side by side, and the MSE of the scaled curves."""
+    """One candidate: a table of all errors; several: relative errors side by side, and the MSE of curves and scaled curves."""
     from rich.table import Table
 
     results = {name: _rows(result) for name, result in candidates.items()}
@@ -321,10 +326,12 @@ def _tables(candidates: Mapping[str, Any]) -> list[Table]:
             table.add_row(row["descriptor"], *("" if row[c] is None else format(row[c], f) for c, f in formats.items()))
         table.add_row("local patterns, distance", f"{first[-1]['distance']:.4f}")
         return [table]
-    tables = [Table("relative error", *results), Table("MSE of the scaled curve", *results)]
+    kinds = {"mse": "MSE of the curve", "mse_scaled": "MSE of the scaled curve"}
+    tables = [Table("relative error", *results), *(Table(title, *results) for title in kinds.values())]
     for i, label in enumerate(row["descriptor"] for row in first[:-1]):
         tables[0].add_row(label, *(f"{rows[i]['relative_error']:.2%}" for rows in results.values()))
-        if first[i]["mse_scaled"] is not None:
-            tables[1].add_row(label, *(f"{rows[i]['mse_scaled']:.1e}" for rows in results.values()))
+        for table, kind in zip(tables[1:], kinds, strict=True):
+            if first[i][kind] is not None:
+                table.add_row(label, *(f"{rows[i][kind]:.1e}" for rows in results.values()))
     tables[0].add_row("local patterns, distance", *(f"{rows[-1]['distance']:.4f}" for rows in results.values()))
     return tables

@@ -56,8 +56,8 @@ def compare(reference: Measurement, candidate: Measurement, bands: Mapping[str, 
 
     Returns:
         ``phase_fraction`` and ``specific_surface`` (reference, candidate, relative_error); ``curves`` by name, each with
-        ``relative_l2`` (of the means over axes or normals), ``relative_l2_per_part``, ``mse_scaled`` (mean square difference of
-        the :func:`scaled` curves), ``max_error`` (largest difference of the means), ``inside_band`` (share of lags),
+        ``relative_l2`` (of the means over axes or normals), ``relative_l2_per_part``, ``mse`` (mean square difference),
+        ``mse_scaled`` (that of the :func:`scaled` curves), ``max_error`` (largest difference), ``inside_band`` (share of lags),
         ``candidate`` and ``candidate_per_part``, over the lags that both have; ``autocovariance_2d`` with ``relative_l2`` and
         ``relative_l2_per_normal``: the candidate's map in each section normal against the reference's averaged over its
         normals, rotations and reflections, and the root mean square over the normals.
@@ -82,6 +82,7 @@ def _curve(reference: Measurement, candidate: Measurement, name: str, band: Band
     return {
         "relative_l2": relative_l2(*align(value, target)),
         "relative_l2_per_part": {part: relative_l2(*align(c, target)) for part, c in parts.items()},
+        "mse": float(np.mean(np.square(np.subtract(*align(value, target))))),
         "mse_scaled": float(np.mean(np.square(np.subtract(*align(scaled(candidate, name), scaled(reference, name)))))),
         "max_error": float(np.abs(np.subtract(*align(value, target))).max()),
         "inside_band": band.share_inside(value),

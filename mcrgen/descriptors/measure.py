@@ -100,6 +100,7 @@ def measure_planes(
     max_lag: int,
     curves: Iterable[str] = CURVES,
     map_lag: int | None = None,
+    images: int = 1,
     slab: int | None = None,
     advance: Callable[[int], None] = lambda planes: None,
 ) -> Measurement:
@@ -118,6 +119,7 @@ def measure_planes(
         max_lag: largest lag in voxels, below every edge.
         curves: which of :data:`CURVES`.
         map_lag: largest lag of the autocovariance maps; None for no maps.
+        images: number of separate images of a 2D shape, which are the planes, and are measured as samples of one medium.
         slab: planes of a slab; by default as many as make 16 million voxels.
         advance: called with the number of planes done.
 
@@ -130,12 +132,12 @@ def measure_planes(
     for name, lag in (("max_lag", max_lag), ("map_lag", map_lag or 0)):
         if not 0 <= lag < min(shape):
             raise InputError(f"{name}: expected 0 to {min(shape) - 1} for a medium of {tuple(shape)}, got {lag}.")
-    volume = _volume(shape)
-    plan = _Plan(shape, curves, max_lag, map_lag)
+    plan = _Plan(shape, curves, max_lag, map_lag, images)
+    volume = plan.volume
     slab = slab or max(1, _SLAB_VOXELS // (volume[1] * volume[2]))
     counts = np.zeros(len(plan.configurations), np.int64)
-    runs = _Runs(volume)
-    projections = _Projections(volume, wanted=map_lag is not None)
+    runs = _Runs(volume, flat=len(shape) == 2)
+    projections = _Projections(volume, "" if map_lag is None else NORMALS[len(shape)])
     held = planes(0, min(slab, volume[0]))
     for start in range(0, volume[0], slab):
         stop = min(start + slab, volume[0])
@@ -154,12 +156,12 @@ def measure_planes(
 class _Plan:
     """Which configurations are counted, and what becomes of the counts."""
 
-    def __init__(self, shape: tuple[int, ...], curves: Sequence[str], max_lag: int, map_lag: int | None) -> None:
+    def __init__(self, shape: tuple[int, ...], curves: Sequence[str], max_lag: int, map_lag: int | None, images: int) -> None:
         self.shape = shape
         self.curves = curves
         self.max_lag = max_lag
         self.map_lag = map_lag
-        self.volume = _volume(shape)
+        self.volume = _volume(shape, images)
         self.first_axis = 3 - len(shape)
         self.wanted: dict[tuple[str, str], list[list[Shift]]] = {}
         for name in curves:
@@ -217,9 +219,9 @@ class _Plan:
         return Curve({part: v for (key, part), v in values.items() if key == name}, order)
 
 
-def _volume(shape: Sequence[int]) -> Shift:
-    """A 2D medium as a volume of one plane."""
-    d, h, w = (1,) * (3 - len(shape)) + tuple(shape)
+def _volume(shape: Sequence[int], images: int = 1) -> Shift:
+    """2D media as a volume of one plane each."""
+    d, h, w = (images,) * (3 - len(shape)) + tuple(shape)
     return d, h, w
 
 
@@ -276,8 +278,8 @@ def _covariance(pairs: Floats, image: Floats, mean: float, lag: int) -> Floats:
 class _Runs:
     """Run lengths along every axis."""
 
-    def __init__(self, volume: Shift) -> None:
-        self.depth = volume[0]
+    def __init__(self, volume: Shift, *, flat: bool) -> None:
+        self.flat = flat
         self.across = RunsAcrossSlabs(volume[0])
         self.within: dict[str, RunLengths] = {}
 
@@ -286,7 +288,7 @@ class _Runs:
             for name, lines in (("y", plane.T), ("x", plane)):
                 found = run_lengths(lines[None])
                 self.within[name] = self.within[name] + found if name in self.within else found
-        if self.depth > 1:
+        if not self.flat:
             self.across.add(slab)
 
     def total(self) -> dict[str, RunLengths]:
@@ -297,9 +299,8 @@ class _Runs:
 class _Projections:
     """Mean of all sections normal to each axis."""
 
-    def __init__(self, volume: Shift, *, wanted: bool) -> None:
+    def __init__(self, volume: Shift, normals: str) -> None:
         d, h, w = volume
-        normals = "" if not wanted else "z" if d == 1 else "zyx"
         self.images = {n: np.zeros(s) for n, s in zip("zyx", ((h, w), (d, w), (d, h)), strict=True) if n in normals}
         self.shape = volume
 

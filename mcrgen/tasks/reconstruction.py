@@ -18,6 +18,7 @@ from mcrgen.reconstruction.adam import ProjectedAdam
 from mcrgen.reconstruction.lbfgs import BoundedLBFGS
 from mcrgen.reconstruction.levels import refined
 from mcrgen.reconstruction.sections import normals_of, sections, some_sections
+from mcrgen.reconstruction.settings import ReconstructionSettings
 from mcrgen.tasks.base import Task
 
 _START_CONTRAST = 0.8
@@ -81,62 +82,17 @@ class ReconstructionTask(Task):
     kind: ClassVar[str] = "reconstruction"
 
     def __init__(
-        self,
-        *,
-        shape: Sequence[int],
-        channels: int,
-        fractions: Sequence[float],
-        fraction_weight: float,
-        sum_weight: float,
-        minimised_variation: float,
-        optimizer: str,
-        learning_rate: float,
-        history: int,
-        levels: int,
-        coarse_steps: int,
-        slices_per_normal: int | None,
-        slices_per_batch: int,
-        together: bool,
-        tolerance: float,
-        patience: int,
-        max_steps: int,
-        seed: int,
-        matched: Mapping[str, Matched],
-        start: Tensor | None = None,
+        self, settings: ReconstructionSettings, matched: Mapping[str, Matched], *, start: Tensor | None = None
     ) -> None:
         """Draw the medium to start from.
 
         Args:
-            shape: voxels along each axis, (D, H, W) or (H, W).
-            channels: 1 for two phases, C for C >= 3.
-            fractions: phase fraction of each channel.
-            fraction_weight: weight of the squared error of the phase fractions, in units of 0.3 times the fraction (or of its
-                complement, if that is less): being off by a third counts like having no structure.
-            sum_weight: weight of the mean squared distance of the channels' sum from one.
-            minimised_variation: weight of the normalised total variation itself (Bostanabad, Comput.-Aided Des. 128 (2020)
-                102905), beside what is matched.
-            optimizer: ``lbfgs`` or ``adam``.
-            learning_rate: of Adam.
-            history: curvature pairs that L-BFGS keeps.
-            levels: number of levels.
-            coarse_steps: most steps on each level but the finest.
-            slices_per_normal: so many slices per normal are looked at in a step, drawn anew; None: all.
-            slices_per_batch: slices at a time.
-            together: match the mean descriptor of the slices normal to an axis, not that of each slice.
-            tolerance: loss at which it stops.
-            patience: steps without a fall of the loss by 0.1 % after which it stops.
-            max_steps: optimiser steps on all levels.
-            seed: of the start and of the slices.
+            settings: of the medium, its loss and the optimiser; part of checkpoints.
             matched: name -> what is matched; not part of checkpoints.
             start: indicators ``(C, *shape)`` of a medium to start from on the finest, only level; random voxels if not given.
         """
-        super().__init__(
-            shape=list(shape), channels=channels, fractions=list(fractions), fraction_weight=fraction_weight,
-            sum_weight=sum_weight, minimised_variation=minimised_variation, optimizer=optimizer, learning_rate=learning_rate,
-            history=history, levels=levels, coarse_steps=coarse_steps, slices_per_normal=slices_per_normal,
-            slices_per_batch=slices_per_batch, together=together, tolerance=tolerance, patience=patience, max_steps=max_steps,
-            seed=seed,
-        )  # fmt: skip
+        self.settings = settings
+        super().__init__(**settings.plain())
         self.automatic_optimization = False
         self.matched = dict(matched)
         if start is not None:
@@ -149,26 +105,26 @@ class ReconstructionTask(Task):
 
     def configure_models(self) -> None:
         """The medium at the coarsest level: voxels of the phases at random, nearly black and white."""
-        h = self.hparams
-        self.level = h["levels"] - 1
-        shape = [n >> self.level for n in h["shape"]]
-        fractions = torch.tensor(h["fractions"]).reshape(-1, *[1] * len(shape))
-        drawn = torch.rand(shape, generator=torch.Generator().manual_seed(h["seed"]))
+        settings = self.settings
+        self.level = settings.levels - 1
+        shape = [n >> self.level for n in settings.shape]
+        fractions = torch.tensor(settings.fractions).reshape(-1, *[1] * len(shape))
+        drawn = torch.rand(shape, generator=torch.Generator().manual_seed(settings.seed))
         above = fractions.cumsum(dim=0)
         phases = ((drawn < above) & (drawn >= above - fractions)).float()
         self.medium = nn.Parameter(self._softened(phases))
 
     def _softened(self, phases: Tensor) -> Tensor:
         """Indicators drawn towards the phase fractions, so that no voxel starts at a bound."""
-        fractions = torch.tensor(self.hparams["fractions"]).reshape(-1, *[1] * (phases.ndim - 1))
+        fractions = torch.tensor(self.settings.fractions).reshape(-1, *[1] * (phases.ndim - 1))
         return torch.lerp(fractions.expand_as(phases), phases, _START_CONTRAST)
 
     def configure_optimizers(self) -> Optimizer:
         """For the medium of the current level."""
-        h = self.hparams
-        if h["optimizer"] == "lbfgs":
-            return BoundedLBFGS([self.medium], low=0.0, high=1.0, history=h["history"])
-        return ProjectedAdam([self.medium], lr=h["learning_rate"], low=0.0, high=1.0)
+        settings = self.settings
+        if settings.optimizer == "lbfgs":
+            return BoundedLBFGS([self.medium], low=0.0, high=1.0, history=settings.history)
+        return ProjectedAdam([self.medium], lr=settings.learning_rate, low=0.0, high=1.0)
 
     def train_dataloader(self) -> Steps:
         """Nothing but the numbers of the steps: there is no data."""
@@ -197,21 +153,21 @@ class ReconstructionTask(Task):
     def _stuck(self, optimizer: Any, before: Tensor) -> bool:
         """Whether a step that met no number got nowhere: a line search steps back from such places, Adam does not."""
         moved = torch.isfinite(self.medium).all() and not torch.equal(self.medium, before)
-        return self.hparams["optimizer"] == "adam" or not moved
+        return self.settings.optimizer == "adam" or not moved
 
     def evaluate(self, chosen: Mapping[int, Tensor] | None = None) -> Tensor:
         """The loss, its gradient being left in the medium; ``chosen`` are the slices to look at, all by default."""
         chosen = self.choose_slices() if chosen is None else chosen
-        h, gradient = self.hparams, torch.zeros_like(self.medium)
+        settings, gradient = self.settings, torch.zeros_like(self.medium)
         sums: dict[str, Tensor] = {}
         slices_in_all = sum(map(len, chosen.values()))
         for normal, numbers in chosen.items():
-            share = 1.0 / len(chosen) if h["together"] else len(numbers) / slices_in_all
+            share = 1.0 / len(chosen) if settings.together else len(numbers) / slices_in_all
             slices = sections(self.medium.detach(), normal)[numbers]
             terms = self._terms(normal)
             if not terms:
                 continue
-            errors, pull = errors_and_gradient(terms, slices, h["slices_per_batch"], together=h["together"])
+            errors, pull = errors_and_gradient(terms, slices, settings.slices_per_batch, together=settings.together)
             sections(gradient, normal)[numbers] += share * pull
             for name, error in errors.items():
                 sums[name] = sums.get(name, torch.zeros_like(error)) + share * error
@@ -233,45 +189,46 @@ class ReconstructionTask(Task):
 
     def _whole_errors(self) -> dict[str, Tensor]:
         """Errors of the medium as a whole."""
-        h, errors = self.hparams, {}
+        settings, errors = self.settings, {}
         flat = self.medium.flatten(1)
-        if h["fraction_weight"]:
-            wanted = flat.new_tensor(h["fractions"])
+        if settings.fraction_weight:
+            wanted = flat.new_tensor(settings.fractions)
             unit = _FRACTION_UNIT * torch.minimum(wanted, 1.0 - wanted)
             errors["phase_fraction"] = ((flat.mean(dim=1) - wanted) / unit).square().mean()
-        if h["sum_weight"] and len(flat) > 1:
+        if settings.sum_weight and len(flat) > 1:
             errors["sum"] = (flat.sum(dim=0) - 1.0).square().mean()
-        if h["minimised_variation"]:
-            errors["minimised_variation"] = normalised_variation(self.medium[None], periodic=True).float().mean()
+        if settings.minimised_variation:
+            variation = normalised_variation(self.medium[None], periodic=settings.periodic)
+            errors["minimised_variation"] = variation.float().mean()
         return errors
 
     def _weight(self, name: str) -> float:
         own = {"phase_fraction": "fraction_weight", "sum": "sum_weight", "minimised_variation": "minimised_variation"}
-        weight: float = self.hparams[own[name]] if name in own else self.matched[name].weight
+        weight: float = getattr(self.settings, own[name]) if name in own else self.matched[name].weight
         return weight
 
     def choose_slices(self) -> dict[int, Tensor]:
         """Numbers of the slices of this step by normal: a function of seed and step."""
-        generator = torch.Generator().manual_seed((self.hparams["seed"] * 1_000_003 + self.global_step) % 2**63)
-        wanted = self.hparams["slices_per_normal"]
+        generator = torch.Generator().manual_seed((self.settings.seed * 1_000_003 + self.global_step) % 2**63)
+        wanted = self.settings.slices_per_normal
         known = [set(levels.targets[self.level]) for levels in self.matched.values()]
         normals = [n for n in normals_of(self.medium) if all(n in normals for normals in known)]
         return {normal: some_sections(self.medium, normal, wanted, generator) for normal in normals}
 
     def _go_on(self, optimizer: Any) -> None:
         """Stop, or split the voxels, when nothing is left to gain on this level."""
-        h = self.hparams
+        settings = self.settings
         self._in_level += 1
         better = self.loss < 0.999 * self._best
         self._best, self._since_best = (self.loss, 0) if better else (self._best, self._since_best + 1)
         converged = getattr(optimizer, "optimizer", optimizer)
         reasons = {
-            "the loss reached the tolerance": self.loss <= h["tolerance"],
+            "the loss reached the tolerance": self.loss <= settings.tolerance,
             "the optimiser converged": bool(getattr(converged, "converged", False)),
-            f"the loss did not fall in {h['patience']} steps": self._since_best >= h["patience"],
+            f"the loss did not fall in {settings.patience} steps": self._since_best >= settings.patience,
         }
         due = [reason for reason, holds in reasons.items() if holds]
-        if self.level > 0 and (due or self._in_level >= h["coarse_steps"]):
+        if self.level > 0 and (due or self._in_level >= settings.coarse_steps):
             self._refine()
         elif due:
             self.done = due[0]
@@ -294,7 +251,8 @@ class ReconstructionTask(Task):
     def sample(self, count: int, size: int, seed: int) -> Tensor:
         """Scores ``(count, C, size, ...)`` of windows of the medium at random places; see :meth:`Task.sample`.
 
-        Of a coarse level, whose voxels count as those of the finest that they will be split into.
+        They cross its faces if it is periodic. The voxels of a coarse level count as those of the finest that they will be
+        split into.
         """
         medium = self.medium.detach()
         for _ in range(self.level):
@@ -305,8 +263,10 @@ class ReconstructionTask(Task):
         for _ in range(count):
             window = scores
             for axis, length in enumerate(medium.shape[1:], 1):
-                start = int(torch.randint(length, (), generator=generator))
-                window = window.roll(-start, axis).narrow(axis, 0, min(size, length))
+                edge = min(size, length)
+                places = length if self.settings.periodic else length - edge + 1
+                start = int(torch.randint(places, (), generator=generator))
+                window = window.roll(-start, axis).narrow(axis, 0, edge)
             windows.append(window)
         return torch.stack(windows).float()
 

@@ -13,6 +13,7 @@ import mcrgen
 from mcrgen.cli import main
 from mcrgen.commands.compare import CompareResult
 from mcrgen.data.examples import gaussian_level_cut
+from mcrgen.descriptors.measure import measure
 from mcrgen.errors import InputError
 from mcrgen.io.images import write_labels
 
@@ -192,3 +193,52 @@ def test_orientation_is_left_out_where_a_medium_is_too_small(tmp_path: Path, swa
     reference, candidate = reversed(paths) if swapped else paths
     sections = compare(reference, candidate).metrics["candidates"][candidate.stem]["sections"]
     assert set(sections) == {"s3", "variation", "bit_quads"}
+
+
+def test_a_folder_of_images_is_one_medium(tmp_path: Path) -> None:
+    images = [gaussian_level_cut((40, 32), (0.6, 0.4), 2.0, seed) for seed in range(5)]
+    images[3][:] = 0  # a sample without the phase counts like any other
+    for name, chosen in (("five", images), ("two", images[:2])):
+        (tmp_path / name).mkdir()
+        for number, image in enumerate(chosen):
+            np.save(tmp_path / name / f"sample_{number}.npy", image * 3)
+    (tmp_path / "five" / "samples.json").write_text("{}")
+    done = mcrgen.compare(
+        mcrgen.CompareConfig(
+            reference=tmp_path / "two", candidates=(tmp_path / "five", tmp_path / "two"), output=tmp_path / "out", gram="none",
+            max_lag=9,
+        )
+    )  # fmt: skip
+    five, two = done.metrics["candidates"]["five"], done.metrics["candidates"]["two"]
+    each = [measure(image == 1, max_lag=9, map_lag=9) for image in images]
+    assert five["images"] == 5
+    assert five["phase_fraction"]["candidate"] == pytest.approx(np.mean([m.fraction for m in each]))
+    for name in ("s2", "lineal_path", "p3h", "p4", "p6"):
+        expected = np.mean([m.curves[name].mean for m in each], axis=0)
+        assert five["curves"][name]["candidate"] == pytest.approx(expected.tolist())
+        reference = np.mean([m.curves[name].mean for m in each[:2]], axis=0)
+        assert five["curves"][name]["mse"] == pytest.approx(np.mean((expected - reference) ** 2))
+    assert two["curves"]["s2"]["relative_l2"] == 0.0
+    assert two["curves"]["chord_length"]["relative_l2"] == 0.0
+    assert done.metrics["window"] == {"edge": 32, "count": 2}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "expected images .* found none"),
+        (("a.npy", "b.npy"), "expected images of one size, 20 x 20 as 'a.npy', .* has 20 x 30"),
+        (("a.npy", "c.npy"), "expected a folder of segmented 2D images, .*c.npy' is none"),
+    ],
+)
+def test_bad_folders(names: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    shapes = {"a.npy": (20, 20), "b.npy": (20, 30), "c.npy": (4, 20, 20)}
+    (tmp_path / "many").mkdir()
+    for name in names:
+        np.save(tmp_path / "many" / name, gaussian_level_cut(shapes[name], (0.5, 0.5), 2.0, 0))
+    np.save(tmp_path / "rock.npy", gaussian_level_cut((40, 40), (0.5, 0.5), 2.0, 0))
+    with pytest.raises(mcrgen.InputError, match=message):
+        mcrgen.compare(
+            mcrgen.CompareConfig(reference=tmp_path / "rock.npy", candidates=(tmp_path / "many",), output=tmp_path / "out")
+        )
+    assert not (tmp_path / "out").exists()
