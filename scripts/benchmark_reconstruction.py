@@ -24,14 +24,16 @@ import torch
 import tyro
 from benchmark import best_of, peak_memory, run_parts, table
 from numpy.typing import NDArray
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from mcrgen import config as configuration
+from mcrgen.commands._compiling import compile_kernels
 from mcrgen.commands._console import quiet_libraries
 from mcrgen.commands._exemplars import read_exemplars
 from mcrgen.commands._reconstruct_config import ReconstructConfig, Slices
 from mcrgen.commands._reconstruction import build_task
+from mcrgen.commands._reconstruction import reconstruct as optimised
 from mcrgen.commands._targets import goal_of_images
-from mcrgen.commands.reconstruct import run as reconstruct
 from mcrgen.descriptors.three_point import three_point_correlation
 from mcrgen.descriptors.two_point_map import two_point_map
 from mcrgen.errors import InputError
@@ -183,8 +185,9 @@ def measure_race(options: Options) -> None:
             medium, seconds = ours_within(path, options.seconds, Path(folder), *recipe)
             rows.append(row(name, medium, image, seconds))
         if options.peers:
+            beside = Path(folder, "peer")  # its medium has the name of the case, as the image has
             asked = _peers.Options(
-                environment=options.environment, cases=("slice_sv_8",), image=path, seconds=options.seconds, output=Path(folder)
+                environment=options.environment, cases=("slice_sv_8",), image=path, seconds=options.seconds, output=beside
             )
             for multigrid in (False, True):
                 found = _peers.measure_mcrpy(replace(asked, multigrid=multigrid))["slice_sv_8"]
@@ -199,23 +202,37 @@ def row(name: str, medium: NDArray[np.uint8], image: NDArray[np.uint8], seconds:
     return name, f"{seconds:.0f} s", f"{two:.2%}", f"{three:.2%}", f"{three**2:.3%}", fractions
 
 
-def ours_within(path: Path, seconds: float, folder: Path, *overrides: str) -> tuple[NDArray[np.uint8], float]:
-    """The medium that mcrgen has after so many seconds: steps are counted out beforehand on this machine."""
-    output = folder / "ours.tif"
-    spent: dict[str, Any] = {}
-    for steps in (10, None):
-        count = steps or max(10, int(0.85 * 10 * seconds / spent["step"] / 10))
-        config = config_of(
-            "slice_sv_8", path, output, *overrides, "optimization.levels=0", f"optimization.max_steps={count}",
-            f"optimization.coarse_steps={min(100, count)}", "overwrite=true",
-        )  # fmt: skip
-        start = time.perf_counter()
-        reconstruct(config)
-        spent["total"] = time.perf_counter() - start
-        spent["step"] = spent["total"] / count
-    import tifffile
+class TimeLimit(Callback):
+    """Ends a reconstruction on its finest level after the step in which its time is up."""
 
-    return tifffile.imread(output), spent["total"]
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the clock."""
+        if pl_module.level == 0 and time.perf_counter() >= self._deadline:  # a coarser medium is no result
+            trainer.should_stop = True
+
+
+def ours_within(path: Path, seconds: float, folder: Path, *overrides: str) -> tuple[NDArray[np.uint8], float]:
+    """The medium that mcrgen has after so many seconds, from the measuring of the image on; and how long it took.
+
+    Coarser levels have up to 100 steps each, and the finest what is left of the time.
+    """
+    endless = ("optimization.max_steps=1000000", "optimization.tolerance=0", "optimization.patience=1000000")
+    own = Path(tempfile.mkdtemp(dir=folder))
+    config = config_of(
+        "slice_sv_8", path, own / "ours.npy", f"data.image={path}", "optimization.levels=0", *endless, *overrides
+    )
+    device = torch.device("cpu")
+    compile_kernels(config, device)
+    begin = time.perf_counter()
+    goal = goal_of_images(config, read_exemplars(config.data))
+    clock = TimeLimit(begin + seconds)
+    made = optimised(config, goal, config.seed, own, [clock], device, curves=False, start=None, title="mcrgen")
+    return made.labels, time.perf_counter() - begin
 
 
 def main() -> int:

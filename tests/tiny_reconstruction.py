@@ -18,15 +18,9 @@ from mcrgen.commands._reconstruct_config import ReconstructConfig
 from mcrgen.commands.reconstruct import ReconstructResult
 from mcrgen.io.provenance import sidecar
 
-TINY = [
-    "descriptors.limit=3",
-    "optimization.max_steps=6",
-    "optimization.coarse_steps=2",
-    "optimization.device=cpu",
-    "record.checkpoint_every=2",
-    "annealing.swaps=20",
-    "logging.wandb=disabled",
-]
+_SHARED = ["descriptors.limit=3", "optimization.device=cpu", "logging.wandb=disabled"]
+TINY = [*_SHARED, "optimization.max_steps=6", "optimization.coarse_steps=2", "record.checkpoint_every=2"]
+TINY_ANNEALING = [*_SHARED, "annealing.swaps=20"]
 CURVES = "descriptors.names=[s2,lineal_path]"
 ANNEALED = ["method=annealing", CURVES]
 
@@ -34,7 +28,8 @@ ANNEALED = ["method=annealing", CURVES]
 def tiny_reconstruction(paths: list[Path], size: tuple[int, ...], *overrides: str) -> ReconstructConfig:
     """A reconstruction of a fraction of a second."""
     where = [f"paths=[{','.join(map(str, paths))}]", f"size=[{','.join(map(str, size))}]"]
-    return config.load(ReconstructConfig, None, [*where, *TINY, *overrides])
+    tiny = TINY_ANNEALING if "method=annealing" in overrides else TINY
+    return config.load(ReconstructConfig, None, [*where, *tiny, *overrides])
 
 
 def run(paths: list[Path], size: tuple[int, ...], *overrides: str) -> ReconstructResult:

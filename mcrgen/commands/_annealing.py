@@ -113,7 +113,8 @@ def _mean_over(
     found = []
     for section in sections:
         indicator = torch.from_numpy(indicators(section, exemplars.phases))[None]
-        turned = [measure(name, turn(indicator, element), lags, periodic=False) for element in elements]
+        images = [turn(indicator, element) for element in elements]
+        turned = [measure(name, image, lags, periodic=config.exemplar_periodic) for image in images]
         found.append(np.mean(turned, axis=0))
     mean: NDArray[np.float64] = np.average(found, axis=0, weights=[section.size for section in sections])
     return mean
@@ -203,20 +204,22 @@ def _run(config: ReconstructConfig, annealing: Annealing, folder: Path, title: s
     if state.exists():
         course = _restore(annealing, state)
     loggers = open_loggers(config.logging, folder, configuration.to_plain(config))
-    most = int(config.annealing.swaps * annealing.medium.size)
+    voxels = annealing.medium.size
     if not course.steps:
         _note(course, annealing.progress, annealing)
     try:
         with progress_bar() as bar:
-            task = bar.add_task(title, total=most, completed=annealing.progress.swaps, unit="swap", status="")
+            # Counted in sweeps, attempts per voxel as in the options: numbers of swaps take the width that the bar needs.
+            task = bar.add_task(title, total=config.annealing.swaps, unit="sweep", status="")
+            bar.update(task, completed=annealing.progress.swaps / voxels)
             while not annealing.progress.finished:
                 now = annealing.run(_CHUNK)
-                bar.update(task, completed=now.swaps, status=f"energy {now.energy:.3g}")
+                bar.update(task, completed=now.swaps / voxels, status=f"energy {now.energy:.3g}")
                 for logger in loggers:
                     logger.log_metrics(_metrics(now), step=now.swaps)
                 _note(course, now, annealing)
                 _save(annealing, course, state)
-            bar.update(task, total=annealing.progress.swaps)
+            bar.update(task, total=annealing.progress.swaps / voxels)
     except KeyboardInterrupt as interrupt:
         raise StoppedError("stopped; go on with the same command and --resume.") from interrupt
     finally:

@@ -27,6 +27,7 @@ class Made:
         why: why it ended.
         course: how it went.
         failed: whether the loss was not a number; the medium is then the last good one.
+        interrupted: whether a signal asked to stop when it was all but finished: nothing else is to be begun.
     """
 
     labels: NDArray[np.uint8]
@@ -36,6 +37,7 @@ class Made:
     why: str
     course: Course
     failed: bool
+    interrupted: bool = False
 
 
 def weight(config: ReconstructConfig, name: str) -> float:

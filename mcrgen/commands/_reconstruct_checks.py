@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcrgen.commands._reconstruct_config import Method, Optimizer, ReconstructConfig, Variation, descriptor_names
+from mcrgen.commands._reconstruct_unused import check_unused, refuse_pictures
 from mcrgen.commands._statistics import Statistics
 from mcrgen.commands._targets import ANNEALED, CORRELATIONS, KNOWN, SMALLEST_GRAM, chosen_names
 from mcrgen.errors import InputError, near_name, require_fraction, require_positive, require_seed
@@ -24,7 +25,7 @@ def check_options(config: ReconstructConfig) -> None:
 
     Raises:
         InputError: a number out of its range, an unknown descriptor, a weight without its descriptor, a size that the limit or
-            the Gram matrices do not fit.
+            the Gram matrices do not fit, an option that would do nothing.
     """
     require_seed(config.seed)
     if len(config.size) not in (_IMAGE, _VOLUME) or min(config.size, default=0) < 1:
@@ -33,8 +34,6 @@ def check_options(config: ReconstructConfig) -> None:
     _check_numbers(config)
     if config.smoothing is not None:
         require_positive("smoothing", config.smoothing)
-        if config.method == Method.annealing:
-            raise InputError("smoothing: expected with the method differentiable only; leave it out.")
     if config.phase_fraction is not None:
         require_fraction("phase_fraction", config.phase_fraction)
     if config.interpolate is not None and config.interpolate < 2:
@@ -44,12 +43,13 @@ def check_options(config: ReconstructConfig) -> None:
             "optimization.slices_per_normal: expected with the optimizer adam, since lbfgs needs the same loss in every step; "
             "add --optimization.optimizer adam or leave it out."
         )
+    _check_descriptors(config)
+    check_unused(config)
     if config.record.monitor_every and config.record.monitor_size > min(config.size):
         raise InputError(
             f"record.monitor_size: expected {min(config.size)} or less, the shortest edge of the medium, got "
             f"{config.record.monitor_size}."
         )
-    _check_descriptors(config)
 
 
 def _check_numbers(config: ReconstructConfig) -> None:
@@ -140,8 +140,9 @@ def check_table(config: ReconstructConfig, table: Statistics) -> None:
     """Raise on a table that lacks what is to be matched.
 
     Raises:
-        InputError: a descriptor that is not in it, a curve that ends before the limit, or levels that a table cannot have.
+        InputError: a descriptor that is not in it, a curve that ends before the limit, or pictures to compare with an image.
     """
+    refuse_pictures(config)
     there = [*table.curves, *(["variation"] if table.interface_density else []), "phase_fraction"]
     for name in descriptor_names(config):
         minimised = name == "variation" and config.descriptors.variation == Variation.minimised
@@ -156,11 +157,6 @@ def check_table(config: ReconstructConfig, table: Statistics) -> None:
                     f"descriptors.limit: expected {len(values)} or less, as '{table.path}' has lags up to "
                     f"{len(values) - 1}, got {config.descriptors.limit}."
                 )
-    if config.optimization.levels > 1:
-        raise InputError(
-            f"optimization.levels: expected 1 (or 0) with a table, whose descriptors belong to one resolution, got "
-            f"{config.optimization.levels}."
-        )
 
 
 def check_output(config: ReconstructConfig, path: Path, *, overwrite: bool) -> None:

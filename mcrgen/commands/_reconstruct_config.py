@@ -109,7 +109,7 @@ class OptimizationConfig:
     coarse_steps: int = 100
     """Most steps on each of the coarser ones."""
     levels: int = 0
-    """Levels from coarse to fine; 0: as many as have twice the limit of voxels along every edge."""
+    """Levels from coarse to fine; 0: as many as have twice the limit of voxels along every edge, and as a table has lags."""
     slices_per_normal: int | None = None
     """Look at so many slices per section normal in a step, drawn anew; at all of them if not given."""
     slices_per_batch: int = 128
@@ -166,7 +166,9 @@ class ReconstructConfig:
     record: RecordConfig = field(default_factory=RecordConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     periodic: bool = True
-    """Slices wrap around; the exemplar does not."""
+    """The medium wraps around."""
+    exemplar_periodic: bool = False
+    """The images wrap around too: their descriptors are measured so. Not for tables, which are measured already."""
     phase_fraction: float | None = None
     """Fraction of the phase of interest for a CSV; its value at lag 0 if not given."""
     start: Path | None = None

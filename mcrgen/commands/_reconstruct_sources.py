@@ -73,6 +73,8 @@ def _read_one(config: ReconstructConfig, path: Path | None) -> Source:
             raise InputError(f"interpolate: expected images, '{path}' is a table of descriptors; give its image.")
         if config.phase_fraction is not None and path.suffix.lower() != ".csv":
             raise InputError(f"phase_fraction: expected with a table in CSV only, '{path}' holds its own; leave it out.")
+        if config.exemplar_periodic:
+            raise InputError(f"exemplar_periodic: expected with images, '{path}' is measured already; leave it out.")
         table = read_statistics(path, config.phase_fraction)
         check_table(config, table)
         return table

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mcrgen.plotting.convergence import Course
+    from mcrgen.reconstruction.settings import ReconstructionSettings
     from mcrgen.tasks.reconstruction import ReconstructionTask
 
 _MARGIN = 1e-6
@@ -44,33 +45,41 @@ def build_task(
     from mcrgen.io.phases import Phases, indicators
     from mcrgen.tasks.reconstruction import Matched, ReconstructionTask
 
-    settings, o = config.descriptors, config.optimization
     parts = descriptor_parts(config, periodic=config.periodic, curves=curves, device=device)
-    levels = len(next(iter(goal.targets.values()), [None]))
-    names = descriptor_names(config)
-    minimised = "variation" in names and settings.variation == Variation.minimised
     phases = Phases(tuple(range(len(goal.fractions))), goal.phase)
     return ReconstructionTask(
-        shape=config.size,
+        _settings(config, goal, seed),
+        {name: Matched(parts[name], goal.targets[name], weight(config, name)) for name in goal.targets},
+        start=None if start is None else torch.from_numpy(indicators(start, phases)),
+    )
+
+
+def _settings(config: ReconstructConfig, goal: Goal, seed: int) -> ReconstructionSettings:
+    from mcrgen.reconstruction.settings import ReconstructionSettings
+
+    names, o = descriptor_names(config), config.optimization
+    levels = len(next(iter(goal.targets.values()), [None]))
+    minimised = "variation" in names and config.descriptors.variation == Variation.minimised
+    return ReconstructionSettings(
+        shape=tuple(config.size),
         channels=goal.channels,
         fractions=goal.channel_fractions,
+        periodic=config.periodic,
+        together=config.descriptors.slices == Slices.together,
         fraction_weight=weight(config, "phase_fraction") if "phase_fraction" in names else 0.0,
-        sum_weight=settings.sum_weight,
+        sum_weight=config.descriptors.sum_weight,
         minimised_variation=weight(config, "variation") if minimised else 0.0,
         optimizer=o.optimizer.value,
         learning_rate=o.learning_rate,
         history=o.history,
-        levels=levels,
-        coarse_steps=o.coarse_steps,
         slices_per_normal=o.slices_per_normal,
         slices_per_batch=o.slices_per_batch,
-        together=settings.slices == Slices.together,
+        levels=levels,
+        coarse_steps=o.coarse_steps,
+        max_steps=steps_of(config, levels),
         tolerance=o.tolerance,
         patience=o.patience,
-        max_steps=steps_of(config, levels),
         seed=seed,
-        start=None if start is None else torch.from_numpy(indicators(start, phases)),
-        matched={name: Matched(parts[name], goal.targets[name], weight(config, name)) for name in goal.targets},
     )
 
 
@@ -87,11 +96,14 @@ def optimise(
     device: torch.device,
     *,
     title: str,
-) -> tuple[str, Course]:
-    """Run a task in a folder, from its last checkpoint if there is one; returns why it ended, and how it went.
+) -> tuple[str, Course, bool]:
+    """Run a task in a folder, from its last checkpoint if there is one.
+
+    Returns:
+        Why it ended, how it went, and whether a signal came in its last step.
 
     Raises:
-        StoppedError: stopped by a signal; the message says how to go on.
+        StoppedError: stopped by a signal before; the message says how to go on.
     """
     from mcrgen.callbacks.convergence import Convergence
     from mcrgen.callbacks.progress import TrainingProgress
@@ -105,7 +117,7 @@ def optimise(
         trainer = make_trainer(
             open_loggers(config.logging, folder, configuration.to_plain(config)),
             callbacks,
-            max_steps=task.hparams["max_steps"],
+            max_steps=task.settings.max_steps,
             log_every=1,
             device=device,
             precision=Precision.fp32,
@@ -120,7 +132,7 @@ def optimise(
     trainer.save_checkpoint(last)
     why = task.done or ("the loss was no number" if task.failed else "all steps were done")
     console.print(f"{title}: {trainer.global_step} steps, loss {task.loss:.3g} ({why})")
-    return why, convergence.course
+    return why, convergence.course, resumable.stopped
 
 
 def labels_of(medium: Tensor, goal: Goal, sigma: float | None, *, periodic: bool) -> NDArray[np.uint8]:
@@ -192,7 +204,7 @@ def reconstruct(
 ) -> Made:
     """Optimise a medium and give it phases; ``curves`` says that S2 is known along the axes only."""
     task = build_task(config, goal.to(device), seed, curves=curves, device=device, start=start)
-    why, course = optimise(config, task, folder, callbacks, device, title=title)
+    why, course, interrupted = optimise(config, task, folder, callbacks, device, title=title)
     labels = labels_of(task.medium.detach().cpu(), goal, config.smoothing, periodic=config.periodic)
     errors = errors_of(labels, config, goal, curves=curves)
-    return Made(labels, errors, task.loss, len(course.steps), why, course, task.failed)
+    return Made(labels, errors, task.loss, len(course.steps), why, course, task.failed, interrupted)

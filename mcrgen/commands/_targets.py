@@ -112,7 +112,8 @@ def descriptor_parts(
         "variation": at.variation,
     }
     if "gram" in chosen_names(config):
-        padding: Padding = "periodic" if config.periodic else "zero"  # of the exemplar as well
+        # Of a medium that wraps around, an image that does not is shown so too: zeros at its edges would be seen as a phase.
+        padding: Padding = "periodic" if periodic or config.periodic else "zero"
         known["gram"] = gram(_features(settings.vgg_weights, padding).to(device or "cpu"))
     return {name: known[name] for name in chosen_names(config)}
 
@@ -120,7 +121,7 @@ def descriptor_parts(
 _ALL_LEVELS = 64
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _features(weights: str, padding: Padding) -> nn.Module:
     """The network of Gram matrices, which targets, reconstruction and errors share."""
     from mcrgen.networks.vgg_weights import load_vgg
@@ -157,7 +158,7 @@ def goal_of_images(config: ReconstructConfig, exemplars: Exemplars) -> Goal:
 
     levels = level_count(config, [section.shape for sections in exemplars.sections for section in sections])
     measured: dict[tuple[int, str], list[Tensor]] = {}
-    parts = descriptor_parts(config, periodic=False)
+    parts = descriptor_parts(config, periodic=config.exemplar_periodic)
     targets: Targets = {name: [{} for _ in range(levels)] for name in parts}
     found: dict[tuple[int, str, int, str], SliceTarget] = {}
     for normal, sections, symmetry in zip(exemplars.normals, exemplars.sections, exemplars.symmetries, strict=True):
@@ -188,28 +189,58 @@ def _images(exemplars: Exemplars, sections: Sequence[NDArray[np.uint8]], symmetr
 
 
 def goal_of_table(config: ReconstructConfig, table: Statistics) -> Goal:
-    """Targets on the finest level from curves."""
-    import torch
+    """Targets from curves.
 
+    On a coarse level the medium stands for every second, fourth, ... voxel of the finished one, whose S2 and variation follow
+    from S2 at every second, fourth, ... lag. Lineal paths at these lags are those of the finished medium: too small, since what
+    lies between the voxels is not looked at, but near enough for a start of the next level.
+    """
     from mcrgen.losses.slice_matching import SliceTarget
 
-    dimensions, fraction = len(config.size), table.fraction
+    dimensions, names = len(config.size), chosen_names(config)
     axes = _AXES[-dimensions:] if table.covers(dimensions) else "---"[:dimensions]
-    targets: Targets = {name: [{}] for name in chosen_names(config)}
-    lags = torch.arange(config.descriptors.limit)
-    structureless = {
+    structureless = _without_structure(table.fraction, config.descriptors.limit)
+    levels = _table_levels(config, table)
+    targets: Targets = {name: [{} for _ in range(levels)] for name in names}
+    for normal in range(1 if dimensions == 2 else 3):
+        along = [axis for place, axis in enumerate(axes) if dimensions == 2 or place != normal]
+        for name in names:
+            for level in range(levels):
+                wanted = _of_table(table, name, along, level, config.descriptors.limit)
+                targets[name][level][normal] = SliceTarget.between([wanted], [structureless[name].expand(wanted.shape)])
+    fractions = (1.0 - table.fraction, table.fraction) if table.phase else (table.fraction, 1.0 - table.fraction)
+    return Goal(targets, fractions, table.phase, table.voxel_size_um)
+
+
+def _without_structure(fraction: float, limit: int) -> dict[str, Tensor]:
+    """Descriptors of independent voxels."""
+    import torch
+
+    lags = torch.arange(limit)
+    return {
         "s2": torch.where(lags == 0, fraction, fraction**2),
         "lineal_path": fraction ** (lags + 1.0),
         "variation": torch.tensor(4.0 * fraction * (1.0 - fraction)),
     }
-    for normal in range(1 if dimensions == 2 else 3):
-        rows, columns = [axis for place, axis in enumerate(axes) if dimensions == 2 or place != normal]
-        for name, levels in targets.items():
-            if name == "variation":
-                wanted = torch.tensor([table.density(rows) + table.density(columns)])
-            else:
-                curves = [table.along(name, axis)[: len(lags)] for axis in (rows, columns)]
-                wanted = torch.tensor(curves)[None]
-            levels[0][normal] = SliceTarget.between([wanted], [structureless[name].expand(wanted.shape)])
-    fractions = (1.0 - fraction, fraction) if table.phase else (fraction, 1.0 - fraction)
-    return Goal(targets, fractions, table.phase, table.voxel_size_um)
+
+
+def _of_table(table: Statistics, name: str, along: Sequence[str], level: int, limit: int) -> Tensor:
+    """A descriptor of sections whose rows and columns run along two axes, ``(1, 2, limit)``, or ``(1,)`` of the variation."""
+    import torch
+
+    step = 2**level
+    if name != "variation":
+        return torch.tensor([table.along(name, axis)[::step][:limit] for axis in along])[None]
+    if level == 0:
+        return torch.tensor([sum(table.density(axis) for axis in along)])
+    return torch.tensor([sum(2.0 * (table.fraction - table.along("s2", axis)[step]) for axis in along)])
+
+
+def _table_levels(config: ReconstructConfig, table: Statistics) -> int:
+    """As many levels as fit the medium, and the lags that the table has."""
+    names, levels = chosen_names(config), level_count(config, [])
+    curves = [table.curves[name] for name in (*names, "s2") if name in table.curves]
+    longest = min(len(values) for curve in curves for values in curve.values())
+    while levels > 1 and (config.descriptors.limit - 1) << (levels - 1) >= longest:
+        levels -= 1
+    return levels if "s2" in table.curves or "variation" not in names else 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mcrgen import config as configuration
 from mcrgen.commands._annealing import AnnealingGoal, anneal, annealing_goal
+from mcrgen.commands._compiling import compile_kernels
 from mcrgen.commands._console import console, quiet_libraries
 from mcrgen.commands._hardware import resolve_device
 from mcrgen.commands._learning import example
@@ -81,6 +82,7 @@ def _reconstruct(
     device: torch.device,
     start: NDArray[np.uint8] | None,
 ) -> ReconstructResult:
+    compile_kernels(configs[0], device)
     with console.status("measuring the source"):
         goals = [_goal(config, source) for config, source in zip(configs, sources, strict=True)]
     errors = []
@@ -88,7 +90,10 @@ def _reconstruct(
         place = number * (len(goals) - 1) / max(1, len(outputs) - 1)
         before = min(int(place), max(0, len(goals) - 2))
         goal = goals[0] if len(goals) == 1 else _between(goals[before], goals[before + 1], place - before)
-        errors.append(_one(configs[0], sources, goal, output, device, start))
+        made = _one(configs[0], sources, goal, output, device, start)
+        errors.append(made.errors)
+        if made.interrupted and output != outputs[-1]:
+            raise StoppedError(f"stopped when '{output}' was written; go on with the same command and --resume.")
     return ReconstructResult(tuple(outputs), tuple(errors))
 
 
@@ -111,17 +116,19 @@ def _one(
     output: Path,
     device: torch.device,
     start: NDArray[np.uint8] | None,
-) -> dict[str, Any]:
+) -> Made:
     """Reconstruct one medium, several times if asked to, and write the best.
 
     Raises:
         InputError: the loss was no number.
+        StoppedError: a signal came in the last step of a run that others were to follow.
     """
     folder, curves = working_folder(output), isinstance(sources[0], Statistics)
     _prepare(config, folder)
     made: list[Made] = []
-    for restart in range(config.optimization.restarts):
-        alone = config.optimization.restarts == 1
+    restarts = config.optimization.restarts
+    for restart in range(restarts):
+        alone = restarts == 1
         own, title = (folder, "reconstructing") if alone else (folder / f"run_{restart + 1}", f"run {restart + 1}")
         own.mkdir(parents=True, exist_ok=True)
         seed = config.seed + restart
@@ -130,6 +137,8 @@ def _one(
         else:
             callbacks = _callbacks(config, own, sources[0], goal)
             made.append(reconstruct(config, goal, seed, own, callbacks, device, curves=curves, start=start, title=title))
+        if made[-1].interrupted and restart + 1 < restarts:
+            raise StoppedError(f"stopped after run {restart + 1} of {restarts}; go on with the same command and --resume.")
     best = min(made, key=lambda one: (one.failed, one.loss))
     write_medium(config, sources, goal.voxel_size_um, best, output)
     if best.failed:
@@ -137,7 +146,7 @@ def _one(
             f"descriptors.weights: the loss was no number after step {best.steps}; the last good medium is in '{output}'. Try "
             "smaller weights or another learning rate."
         )
-    return best.errors
+    return replace(best, interrupted=made[-1].interrupted)
 
 
 def _prepare(config: ReconstructConfig, folder: Path) -> None:

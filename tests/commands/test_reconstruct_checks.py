@@ -53,7 +53,36 @@ ANNEALING = "method=annealing"
         ),
         (SQUARE, ["descriptors.sum_weight=-1"], r"descriptors.sum_weight: expected 0 or more, got -1"),
         (SQUARE, ["smoothing=0"], r"smoothing: expected a number greater than 0, got 0"),
-        (SQUARE, [ANNEALING, CURVES, "smoothing=1"], r"smoothing: expected with the method differentiable only; leave it out"),
+        (SQUARE, [ANNEALING, "smoothing=1"], r"^smoothing: expected with the method differentiable only; leave it out"),
+        (
+            SQUARE,
+            [ANNEALING, "descriptors.slices=each", "optimization.max_steps=5", "record.monitor_every=4"],
+            r"^descriptors.slices, optimization.max_steps, record.monitor_every: expected with the method differentiable only; "
+            "leave them out",
+        ),
+        (
+            SQUARE,
+            [ANNEALING, "optimization.device=cuda"],
+            r"optimization.device: expected auto or cpu with the method annealing",
+        ),
+        (
+            SQUARE,
+            ["annealing.swaps=5", "annealing.rule=quench"],
+            r"^annealing.rule, annealing.swaps: expected with --method annealing only; leave them out",
+        ),
+        (
+            SQUARE,
+            ["optimization.learning_rate=1"],
+            r"^optimization.learning_rate: expected with the optimizer adam only; leave",
+        ),
+        (
+            SQUARE,
+            ["optimization.optimizer=adam", "optimization.history=3"],
+            r"^optimization.history: .* the optimizer lbfgs only",
+        ),
+        (SQUARE, ["descriptors.vgg_weights=f.pt"], r"^descriptors.vgg_weights: expected with gram among the descriptors only"),
+        (SQUARE, [CURVES, "descriptors.variation=minimised"], r"^descriptors.variation: expected with variation among the"),
+        (SQUARE, ["record.monitor_size=8"], r"^record.monitor_size: expected with --record.monitor-every only; leave it out"),
         (SQUARE, ["phase_fraction=1"], r"phase_fraction: expected a phase fraction between 0 and 1 \(exclusive\), got 1"),
         (SQUARE, ["phase_fraction=0.5"], r"phase_fraction: expected with a table in CSV only, an image has its own"),
         (SQUARE, ["interpolate=1"], r"interpolate: expected 2 or more media, those at the ends included, got 1"),
@@ -176,13 +205,18 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("characterization.json", ["descriptors.limit=6"], r"limit: expected 5 or less, as '.*' has lags up to 4, got 6"),
         (
             "characterization.json",
-            ["optimization.levels=2"],
-            r"optimization.levels: expected 1 \(or 0\) with a table, .* got 2",
-        ),
-        (
-            "characterization.json",
             ["phase_fraction=0.3"],
             r"phase_fraction: expected with a table in CSV only, '.*' holds its own",
+        ),
+        (
+            "s2.csv",
+            ["exemplar_periodic=true"],
+            r"exemplar_periodic: expected with images, '.*s2.csv' is measured already; leave",
+        ),
+        (
+            "s2.csv",
+            ["record.preview_every=5"],
+            r"^record.preview_every: expected with an image as the source only; leave it out",
         ),
         ("s2.csv", [], r"names: expected any of s2, phase-fraction, which '.*s2.csv' holds, got lineal-path; leave it out"),
         ("s2.csv", [ANNEALING], r"got lineal-path; leave it out"),

@@ -68,6 +68,51 @@ def test_a_signal_lets_the_step_end(image: Path, tmp_path: Path, monkeypatch: py
     np.testing.assert_array_equal(read(tmp_path / "part.npy"), read(tmp_path / "whole.npy"))
 
 
+@pytest.mark.parametrize("wanted", ["restarts", "media"])
+def test_a_signal_in_the_last_step_of_a_run_begins_no_other(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    def options(name: str) -> tuple[list[Path], list[str]]:
+        if wanted == "restarts":
+            return [image, tmp_path / f"{name}.npy"], [CURVES, "optimization.restarts=2"]
+        return [image, image], [CURVES, "interpolate=2", f"output={tmp_path / name}"]
+
+    evaluate, begun = task_module.ReconstructionTask.training_step, [0]
+
+    def signalled(self: Any, batch: int, batch_idx: int) -> None:
+        begun[0] += 1
+        if self.global_step == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        evaluate(self, batch, batch_idx)
+
+    whole = run(options("whole")[0], (12, 14), *options("whole")[1]).outputs
+    with monkeypatch.context() as patch:
+        patch.setattr(task_module.ReconstructionTask, "training_step", signalled)
+        with pytest.raises(
+            StoppedError, match=r"stopped (after run 1 of 2|when '.*' was written); go on with the same command"
+        ):
+            run(options("part")[0], (12, 14), *options("part")[1])
+    assert begun == [8]
+    again = run(options("part")[0], (12, 14), *options("part")[1], "resume=true").outputs
+    for ours, other in zip(again, whole, strict=True):
+        np.testing.assert_array_equal(read(ours), read(other))
+
+
+def test_a_signal_in_the_very_last_step_leaves_a_finished_medium(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = task_module.ReconstructionTask.training_step
+
+    def signalled(self: Any, batch: int, batch_idx: int) -> None:
+        if self.global_step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        evaluate(self, batch, batch_idx)
+
+    monkeypatch.setattr(task_module.ReconstructionTask, "training_step", signalled)
+    run([image, tmp_path / "m.npy"], (12, 14), CURVES)
+    assert record(tmp_path / "m.npy")["run"]["ended"] == "all steps were done"
+
+
 @pytest.mark.parametrize("reason", ["optimization.tolerance=10", "optimization.patience=1"])
 def test_a_run_that_had_come_to_its_end_is_not_taken_further(image: Path, tmp_path: Path, reason: str) -> None:
     options = [CURVES, reason, "optimization.optimizer=adam", "optimization.learning_rate=0.5"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 import mcrgen
 from mcrgen.commands._exemplars import read_exemplars
 from mcrgen.commands._reconstruct_config import ReconstructConfig
-from mcrgen.commands._statistics import read_statistics
+from mcrgen.commands._statistics import Statistics, read_statistics
 from mcrgen.commands._targets import Goal, goal_of_images, goal_of_table
 from mcrgen.data.examples import gaussian_level_cut
 
@@ -104,6 +105,42 @@ def test_units_of_a_table_are_those_of_a_medium_without_structure(folder: Path) 
         target = goal.targets[name][0][2]
         distance = (target.parts[0][0].numpy() - np.array(values)) ** 2
         assert float(target.units[0]) == pytest.approx(distance.sum(), rel=0.05)
+
+
+def stripes(period: int) -> Statistics:
+    """Of layers across x, half of them: S2 falls from 1/2 to 0 in half a period and rises again."""
+    lags = np.arange(12)
+    along = (np.abs(lags % period - period / 2) / period).tolist()
+    flat = [0.5] * len(lags)
+    curves = {"z": flat, "y": flat, "x": along, "mean": flat}
+    return Statistics(Path("t.json"), 0.5, {"s2": curves}, {"z": 0.0, "y": 0.0, "x": 2 / period})
+
+
+def test_coarse_levels_of_a_table_are_those_of_every_second_and_fourth_voxel() -> None:
+    """Every second voxel of layers has half their period."""
+    config = options("descriptors.names=[s2,variation]", "descriptors.limit=2", size=(16, 16, 16))
+    goal = goal_of_table(config, stripes(8))
+    for level, period in enumerate((8, 4, 2)):
+        alone = goal_of_table(replace(config, optimization=replace(config.optimization, levels=1)), stripes(period))
+        for name in ("s2", "variation"):
+            for normal in range(3):
+                ours, wanted = goal.targets[name][level][normal], alone.targets[name][0][normal]
+                torch.testing.assert_close(ours.parts, wanted.parts)
+                torch.testing.assert_close(ours.units, wanted.units)
+
+
+def test_levels_of_a_table_fit_the_medium_and_its_lags() -> None:
+    def levels(*overrides: str, size: tuple[int, ...]) -> int:
+        goal = goal_of_table(options("descriptors.names=[s2]", *overrides, size=size), stripes(4))
+        return len(goal.targets["s2"])
+
+    assert levels(size=(24, 24)) == 3  # 6 is twice the limit, and a lag of 8 is there
+    assert levels(size=(48, 48)) == 3  # one of 16 is not
+    assert levels(size=(24, 12)) == 2
+    assert levels("optimization.levels=2", size=(24, 24)) == 2
+    known_by_its_surface = replace(stripes(4), curves={"lineal_path": stripes(4).curves["s2"]})
+    config = options("descriptors.names=[lineal_path,variation]", size=(24, 24))
+    assert len(goal_of_table(config, known_by_its_surface).targets["variation"]) == 1
 
 
 def test_tables_in_json_and_csv_agree(folder: Path) -> None:
@@ -210,3 +247,22 @@ def test_goals_between_two(tmp_path: Path, sizes: tuple[tuple[int, int], tuple[i
                     assert len(getattr(ours, kind)) == min(len(getattr(mine, kind)), len(getattr(other, kind)))
                     for x, y, z in zip(*(getattr(t, kind) for t in (ours, mine, other)), strict=False):
                         torch.testing.assert_close(x, a * y + b * z)
+
+
+@pytest.mark.parametrize(("size", "wraps"), [((16, 16), True), ((16, 16), False), ((8, 8, 8), True)])
+def test_a_board_that_wraps_around_has_the_correlations_of_an_endless_one(
+    tmp_path: Path, size: tuple[int, ...], wraps: bool
+) -> None:
+    """Squares of 4: along an axis S2 and lineal path fall from 1/2 to 0 at lag 4."""
+    np.save(tmp_path / "board.npy", (np.indices((16, 16)) // 4).sum(axis=0).astype(np.uint8) % 2)
+    board = options(
+        EVERY, ONE_LEVEL, f"exemplar_periodic={wraps}", "descriptors.limit=4", size=size, source=tmp_path / "board.npy"
+    )
+    goal = of_images(board)
+    lags = np.arange(4)
+    for normal in range(1 if len(size) == 2 else 3):
+        curves = along_axes(goal.targets["s2"][0][normal].parts[0]), goal.targets["lineal_path"][0][normal].parts[0][0].numpy()
+        for found, wanted in zip(curves, (0.5 - lags / 8, 0.5 - lags / 8), strict=True):
+            assert np.allclose(found, np.stack([wanted] * 2), atol=1e-6) == wraps
+        variation = float(goal.targets["variation"][0][normal].parts[0])
+        assert variation == pytest.approx(2 / 4 if wraps else 2 * 3 / 15)

@@ -100,6 +100,15 @@ def test_error_is_the_squared_distance_over_that_without_structure() -> None:
     assert relative_error(descriptor, slices.split(1), target) == pytest.approx((17 / 9) ** 0.5 / 5.0)
 
 
+@pytest.mark.parametrize(
+    ("target", "structureless", "unit"),
+    [(2.0, 3.5, 2.25), (2.0, 2.01, 0.0016), (0.0, 3.0, 9.0), (0.0, 0.1, 1.0)],
+)
+def test_units_are_two_per_cent_of_the_target_at_least(target: float, structureless: float, unit: float) -> None:
+    found = SliceTarget.between([torch.tensor([target])], [torch.tensor([structureless])]).units[0]
+    assert float(found) == pytest.approx(unit)
+
+
 def test_exemplars_count_by_their_pixels_and_share_their_levels() -> None:
     large, small = binary(1, 1, 24, 24, fraction=0.7), binary(1, 1, 8, 8, fraction=0.2)
     target = SliceTarget.measure(AT.two_point, [large, small], seed=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import json
 import sys
@@ -12,15 +11,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tables import table
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 TINY = ("descriptors.limit=3", "optimization.max_steps=3", "optimization.coarse_steps=2", "optimization.patience=9")
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> ModuleType:
-    monkeypatch.syspath_prepend(SCRIPTS)
-    return importlib.import_module(f"reproduce_{request.param}")
 
 
 def call(monkeypatch: pytest.MonkeyPatch, script: ModuleType, output: Path, *options: str) -> None:
@@ -29,12 +22,7 @@ def call(monkeypatch: pytest.MonkeyPatch, script: ModuleType, output: Path, *opt
     importlib.import_module("_reproduction").run(script.main)
 
 
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-@pytest.mark.parametrize("script", ["checkerboard_race"], indirect=True)
+@pytest.mark.parametrize("script", ["reproduce_checkerboard_race"], indirect=True)
 def test_race(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     runners = ("S2", "annealing, S2 along axes")
     monkeypatch.setattr(script, "RUNNERS", {name: script.RUNNERS[name] for name in runners})
@@ -63,7 +51,7 @@ def s2_error(medium: NDArray[np.int64], board: NDArray[np.int64]) -> float:
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
-@pytest.mark.parametrize("script", ["checkerboard_race"], indirect=True)
+@pytest.mark.parametrize("script", ["reproduce_checkerboard_race"], indirect=True)
 def test_the_time_of_a_loss_counts_on_the_finest_level_only(script: ModuleType) -> None:
     log = script.Log()
     for seconds, loss, level in ((0.0, 4.0, 1), (1.0, 0.01, 1), (2.0, 0.3, 0), (3.0, 0.02, 0), (4.0, 0.01, 0)):
@@ -73,7 +61,7 @@ def test_the_time_of_a_loss_counts_on_the_finest_level_only(script: ModuleType) 
     assert log.reached is None
 
 
-@pytest.mark.parametrize("script", ["variation"], indirect=True)
+@pytest.mark.parametrize("script", ["reproduce_variation"], indirect=True)
 def test_variation(script: ModuleType, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = ("--image", str(image), "--size", "16", "8", "--weights", "0.1")
     call(monkeypatch, script, tmp_path / "out", *options)
@@ -96,7 +84,7 @@ def test_variation(script: ModuleType, image: Path, tmp_path: Path, monkeypatch:
     assert made == [path.stat().st_mtime_ns for path in sorted((tmp_path / "out").glob("?D/*.npy"))]
 
 
-@pytest.mark.parametrize("script", ["variation"], indirect=True)
+@pytest.mark.parametrize("script", ["reproduce_variation"], indirect=True)
 def test_isolated_pixels_and_variation(script: ModuleType) -> None:
     board = np.indices((6, 7, 8)).sum(axis=0).astype(np.uint8) % 2
     assert script.isolated_share(board) == 1.0
@@ -111,7 +99,7 @@ def test_isolated_pixels_and_variation(script: ModuleType) -> None:
     assert script.isolated_share(np.ones((4, 4), np.uint8)) == 0.0
 
 
-@pytest.mark.parametrize("script", ["descriptor_errors"], indirect=True)
+@pytest.mark.parametrize("script", ["reproduce_descriptor_errors"], indirect=True)
 def test_descriptor_errors(script: ModuleType, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
@@ -133,7 +121,7 @@ def test_descriptor_errors(script: ModuleType, image: Path, tmp_path: Path, monk
     assert (tmp_path / "out" / "descriptor_errors.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("script", ["variation"], indirect=True)
+@pytest.mark.parametrize("script", ["reproduce_variation"], indirect=True)
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -160,7 +148,7 @@ def test_bad_input(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("script", ["variation"], indirect=True)
+@pytest.mark.parametrize("script", ["reproduce_variation"], indirect=True)
 def test_nothing_foreign_is_replaced(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import sys
 from pathlib import Path
@@ -10,15 +9,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from tables import table
 from tiny import TINY
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> ModuleType:
-    monkeypatch.syspath_prepend(SCRIPTS)
-    return importlib.import_module(f"reproduce_{request.param}")
 
 
 def call(monkeypatch: pytest.MonkeyPatch, script: ModuleType, output: Path, *options: str) -> None:
@@ -29,12 +21,7 @@ def call(monkeypatch: pytest.MonkeyPatch, script: ModuleType, output: Path, *opt
     importlib.import_module("_reproduction").run(script.main)
 
 
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-@pytest.mark.parametrize("script", ["stochastic"], indirect=True)
+@pytest.mark.parametrize("script", ["reproduce_stochastic"], indirect=True)
 def test_stochastic(
     script: ModuleType,
     image: Path,
@@ -65,7 +52,7 @@ def test_stochastic(
     assert "was made with seed 4, not 5; choose another folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("script", ["controllable"], indirect=True)
+@pytest.mark.parametrize("script", ["reproduce_controllable"], indirect=True)
 def test_controllable(script: ModuleType, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call(monkeypatch, script, tmp_path, "--images", str(image.parent), "--size", "24")
     rows = table(tmp_path / "controllable.csv")
@@ -77,7 +64,7 @@ def test_controllable(script: ModuleType, image: Path, tmp_path: Path, monkeypat
     assert (tmp_path / "controllable_medium.png").exists()
 
 
-@pytest.mark.parametrize("script", ["heterogeneous"], indirect=True)
+@pytest.mark.parametrize("script", ["reproduce_heterogeneous"], indirect=True)
 def test_heterogeneous(script: ModuleType, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call(monkeypatch, script, tmp_path, "--images", str(image.parent), "--size", "24")
     assert len(table(tmp_path / "heterogeneous.csv")) == 5
@@ -89,7 +76,7 @@ def test_heterogeneous(script: ModuleType, image: Path, tmp_path: Path, monkeypa
     assert (tmp_path / "heterogeneous_medium.png").exists()
 
 
-@pytest.mark.parametrize("script", ["sizes"], indirect=True)
+@pytest.mark.parametrize("script", ["reproduce_sizes"], indirect=True)
 def test_sizes(script: ModuleType, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def here(command: list[str]) -> int:
         monkeypatch.setattr(sys, "argv", command[2:])
@@ -105,7 +92,7 @@ def test_sizes(script: ModuleType, image: Path, tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "sizes_medium.png").exists()
 
 
-@pytest.mark.parametrize("script", ["stochastic"], indirect=True)
+@pytest.mark.parametrize("script", ["reproduce_stochastic"], indirect=True)
 @pytest.mark.parametrize(
     ("options", "told"),
     [

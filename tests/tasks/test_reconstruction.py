@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from mcrgen.losses.slice_descriptors import Correlations, coarsened
 from mcrgen.losses.slice_matching import SliceTarget, slice_errors
 from mcrgen.reconstruction.sections import sections
+from mcrgen.reconstruction.settings import ReconstructionSettings
 from mcrgen.tasks.reconstruction import Matched, ReconstructionTask
 
 AT = Correlations(limit=2, levels=2, periodic=True)
@@ -34,16 +36,17 @@ def matched(channels: int, levels: int = 1, normals: Sequence[int] = (0, 1, 2), 
     return found
 
 
-def task(shape: Sequence[int], channels: int = 1, levels: int = 1, **changes: Any) -> ReconstructionTask:
+def task(
+    shape: Sequence[int], channels: int = 1, levels: int = 1, found: dict[str, Matched] | None = None, **changes: Any
+) -> ReconstructionTask:
     normals = (0, 1, 2) if len(shape) == 3 else (0,)
-    settings: dict[str, Any] = {
-        "shape": shape, "channels": channels, "fractions": [0.4] if channels == 1 else [1 / channels] * channels,
-        "fraction_weight": 2.0, "sum_weight": 3.0, "minimised_variation": 0.0, "optimizer": "lbfgs", "learning_rate": 0.05,
-        "history": 5, "levels": levels, "coarse_steps": 3, "slices_per_normal": None, "slices_per_batch": 3, "together": False,
-        "tolerance": 0.0,
-        "patience": 100, "max_steps": 6, "seed": 0, "matched": matched(channels, levels, normals),
-    }  # fmt: skip
-    return ReconstructionTask(**(settings | changes))
+    settings = ReconstructionSettings(
+        shape=tuple(shape), channels=channels, fractions=(0.4,) if channels == 1 else (1 / channels,) * channels,
+        periodic=True, together=False, fraction_weight=2.0, sum_weight=3.0, minimised_variation=0.0, optimizer="lbfgs",
+        learning_rate=0.05, history=5, slices_per_normal=None, slices_per_batch=3, levels=levels, coarse_steps=3, max_steps=6,
+        tolerance=0.0, patience=100, seed=0,
+    )  # fmt: skip
+    return ReconstructionTask(replace(settings, **changes), matched(channels, levels, normals) if found is None else found)
 
 
 def fit(reconstruction: ReconstructionTask, folder: Path, steps: int, checkpoint: Path | None = None) -> ReconstructionTask:
@@ -106,9 +109,9 @@ def test_a_medium_is_found_again_from_its_own_s2_and_fraction(tmp_path: Path) ->
     target = SliceTarget.measure(AT.two_point, [stripes], 0)
     reconstruction = task(
         (8, 8),
-        fractions=[0.5],
+        fractions=(0.5,),
         seed=1,
-        matched={"s2": Matched(AT.two_point, [{0: target}], 1.0)},
+        found={"s2": Matched(AT.two_point, [{0: target}], 1.0)},
         max_steps=200,
         tolerance=1e-6,
     )
@@ -144,7 +147,7 @@ def test_a_resumed_run_repeats_an_uninterrupted_one(tmp_path: Path, stop: int, o
 
 
 def test_a_normal_without_targets_is_left_alone() -> None:
-    reconstruction = task((5, 6, 7), matched=matched(1, normals=(0, 2)))
+    reconstruction = task((5, 6, 7), found=matched(1, normals=(0, 2)))
     assert sorted(reconstruction.choose_slices()) == [0, 2]
 
 
@@ -170,7 +173,7 @@ def test_no_number_stops_with_the_last_good_medium(tmp_path: Path, optimizer: st
     target = SliceTarget((torch.tensor([0.9]),), (torch.tensor(1.0),))
     broken: Callable[[Tensor], list[Tensor]] = Breaks()
     reconstruction = task(
-        (8, 8), optimizer=optimizer, fraction_weight=0.0, matched={"mean": Matched(broken, [{0: target}], 1.0)}, max_steps=50
+        (8, 8), optimizer=optimizer, fraction_weight=0.0, found={"mean": Matched(broken, [{0: target}], 1.0)}, max_steps=50
     )
     fit(reconstruction, tmp_path, 50)
     assert reconstruction.failed
@@ -190,8 +193,36 @@ def test_windows_of_the_medium_are_what_the_monitor_sees() -> None:
     assert torch.equal(windows, reconstruction.sample(4, 5, seed=3))
 
 
-def test_variation_can_be_minimised(tmp_path: Path) -> None:
-    reconstruction = task((6, 8), matched={}, minimised_variation=1.0, fraction_weight=0.0)
-    medium = reconstruction.medium.detach()[0].numpy()
-    expected = sum(np.abs(np.roll(medium, -1, axis) - medium).mean() for axis in (0, 1))
-    assert float(reconstruction.evaluate()) == pytest.approx(expected, rel=1e-5)
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize(("shape", "channels"), [((6, 8), 1), ((4, 6, 5), 1), ((7, 5), 3)])
+def test_variation_can_be_minimised(shape: tuple[int, ...], channels: int, periodic: bool) -> None:
+    """A finite medium has no neighbours across its faces."""
+    reconstruction = task(
+        shape, channels, found={}, minimised_variation=1.0, fraction_weight=0.0, sum_weight=0.0, periodic=periodic
+    )
+    medium = reconstruction.medium.detach().numpy()
+    axes = range(1, medium.ndim)
+    changes = [np.roll(medium, -1, axis) - medium if periodic else np.diff(medium, axis=axis) for axis in axes]
+    assert float(reconstruction.evaluate()) == pytest.approx(sum(np.abs(c).mean() for c in changes), rel=1e-5)
+
+
+def test_windows_of_a_finite_medium_do_not_cross_its_faces() -> None:
+    """Layers are numbered, so that a window tells where it came from."""
+    reconstruction = task((6, 9), periodic=False)
+    reconstruction.medium.data = torch.arange(54.0).reshape(1, 6, 9) / 54
+    windows = (0.5 + reconstruction.sample(400, 4, seed=1) / 2)[:, 0] * 54
+    corners = windows[:, 0, 0].round()
+    expected = corners[:, None, None] + 9 * torch.arange(4)[:, None] + torch.arange(4)
+    torch.testing.assert_close(windows, expected, atol=1e-3, rtol=0)
+    assert len(corners.unique()) == 18  # all places there are
+
+
+def test_checkpoints_are_plain_data(tmp_path: Path) -> None:
+    reconstruction = fit(task((6, 8)), tmp_path, 1)
+    reconstruction.trainer.save_checkpoint(tmp_path / "t.ckpt")
+    kept = torch.load(tmp_path / "t.ckpt", weights_only=True)["hyper_parameters"]
+    assert ReconstructionSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()}) == (
+        reconstruction.settings
+    )
+    with pytest.raises(FrozenInstanceError):
+        reconstruction.settings.seed = 1  # type: ignore[misc]
