@@ -147,8 +147,8 @@ def show(axes: Axes, image: NDArray[np.uint8], title: str, *, phases: int, phase
     axes.set_title(title, fontsize=10)
 
 
-def run(main: Callable[[], None]) -> None:
-    """Run a script: bad input is one sentence and exit code 2, an interruption 130."""
+def run(main: Callable[[], None], *, after_stop: str = " The same call goes on.") -> None:
+    """Run a script: bad input is one sentence and exit code 2, an interruption 130 with advice what to do then."""
     try:
         with quiet_libraries():
             main()
@@ -156,5 +156,5 @@ def run(main: Callable[[], None]) -> None:
         print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
     except (StoppedError, KeyboardInterrupt) as error:
-        print(f"{Path(sys.argv[0]).stem}: {error or 'stopped.'} The same call goes on.", file=sys.stderr)
+        print(f"{Path(sys.argv[0]).stem}: {error or 'stopped.'}{after_stop}", file=sys.stderr)
         sys.exit(EXIT_STOPPED)

@@ -18,16 +18,17 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from _reproduction import run
 from benchmark import table
 
 import mcrgen
-from mcrgen.commands._console import quiet_libraries
 from mcrgen.commands._exemplars import read_exemplars
 from mcrgen.commands._generators import LoadedGenerator, load_generator
 from mcrgen.commands._hardware import Precision
 from mcrgen.commands._learning import build_data
 from mcrgen.descriptors.compare import relative_l2
 from mcrgen.descriptors.measure import measure
+from mcrgen.errors import InputError, StoppedError, require_file
 from mcrgen.generation.noise import Noise
 
 EDGE = 128
@@ -45,18 +46,18 @@ class Options:
     requested: tuple[float, ...] = REQUESTED
     """Fractions to ask it for."""
     single: tuple[float, ...] = ()
-    """Fractions to train a generator of its own for, in as many steps."""
+    """Fractions, of those requested, to train a generator of its own for, in as many steps."""
     seed: int = 0
     """Seed of training."""
     volume_seeds: tuple[int, ...] = (11, 12, 13, 14, 15)
     """Seeds of the volumes."""
-    steps: int | None = None
-    """Training steps; those of the recipe swnn_conditional if not given."""
+    training: tuple[str, ...] = ()
+    """Settings of training over those of the recipe swnn_conditional, such as trainer.max_steps=250."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What came out for one fraction."""
+    """What came out for one fraction: errors of the mean fraction and of S2, standard deviation of the fractions."""
 
     fraction: float
     error: float
@@ -64,10 +65,26 @@ class Row:
     s2: float
 
 
-def training(options: Options, folder: Path, *settings: str) -> mcrgen.TrainConfig:
-    overrides = [f"data.image={options.image}", "logging.wandb=disabled", f"seed={options.seed}", *settings]
-    if options.steps is not None:
-        overrides.append(f"trainer.max_steps={options.steps}")
+def check(options: Options) -> None:
+    """Raise before any work.
+
+    Raises:
+        InputError: bad input.
+    """
+    require_file("image", options.image)
+    low, high = options.range
+    for fraction in options.requested:
+        if not low <= fraction <= high:
+            raise InputError(f"requested: expected fractions from {low:g} to {high:g}, got {fraction:g}; or change range.")
+    for fraction in options.single:
+        if fraction not in options.requested:
+            raise InputError(f"single: expected fractions that are requested too, got {fraction:g}; add it to requested.")
+    if len(options.volume_seeds) < 2:
+        raise InputError(f"volume_seeds: expected two or more, to see a deviation, got {len(options.volume_seeds)}.")
+
+
+def training(options: Options, folder: Path, setting: str) -> mcrgen.TrainConfig:
+    overrides = [f"data.image={options.image}", "logging.wandb=disabled", f"seed={options.seed}", *options.training, setting]
     return replace(mcrgen.load_config(mcrgen.TrainConfig, Path("swnn_conditional"), overrides), output=folder)
 
 
@@ -91,48 +108,39 @@ def patterns_s2(config: mcrgen.TrainConfig, fraction: float) -> np.ndarray:
     return along
 
 
-def measure_one(options: Options, folder: Path, fractions: tuple[float, ...], setting: str) -> tuple[list[Row], float]:
-    """Train once and judge each fraction; seconds of training and calibration too."""
-    config = training(options, folder, setting)
-    start = time.perf_counter()
-    checkpoint = mcrgen.train(config).checkpoint
-    seconds = time.perf_counter() - start
-    loaded = load_generator(checkpoint, "auto", Precision.auto)
-    rows = [judged(loaded.at(f), f, patterns_s2(config, f), options.volume_seeds) for f in fractions]
-    return rows, seconds
+def measure_one(options: Options, fractions: tuple[float, ...], setting: str) -> tuple[list[Row], float]:
+    """Train once and judge each fraction; seconds of training and calibration too.
+
+    Raises:
+        StoppedError: interrupted; nothing is kept.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        config = training(options, Path(folder) / "run", setting)
+        start = time.perf_counter()
+        try:
+            checkpoint = mcrgen.train(config).checkpoint
+        except StoppedError as stopped:  # its advice is about a folder that goes with this one
+            raise StoppedError("stopped; nothing is kept.") from stopped
+        seconds = time.perf_counter() - start
+        loaded = load_generator(checkpoint, "auto", Precision.auto)
+        return [judged(loaded.at(f), f, patterns_s2(config, f), options.volume_seeds) for f in fractions], seconds
 
 
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
-    with tempfile.TemporaryDirectory() as name:
-        low, high = options.range
-        setting = f"data.phase_fraction_range=[{low},{high}]"
-        rows, seconds = measure_one(options, Path(name) / "range", options.requested, setting)
-        alone = {}
-        for fraction in options.single:
-            found, _ = measure_one(options, Path(name) / f"{fraction}", (fraction,), f"data.phase_fraction={fraction}")
-            alone[fraction] = found[0].s2
-    lines = [
-        (
-            f"{row.fraction:.2f}",
-            f"{row.error:+.4f}",
-            f"{row.deviation:.4f}",
-            f"{row.s2:.3f}",
-            f"{alone[row.fraction]:.3f} ({row.s2 / alone[row.fraction]:.2f}×)" if row.fraction in alone else "",
-        )
-        for row in rows
-    ]
+    check(options)
+    low, high = options.range
+    rows, seconds = measure_one(options, options.requested, f"data.phase_fraction_range=[{low},{high}]")
+    alone = {f: measure_one(options, (f,), f"data.phase_fraction={f}")[0][0].s2 for f in options.single}
+    header = ("requested", "error of the mean fraction", "deviation of volumes", "S2, lags 0..6", "trained for it alone")
+    lines: list[tuple[str, ...]] = []
+    for row in rows:
+        single = alone.get(row.fraction)
+        beside = "" if single is None else f"{single:.3f} ({row.s2 / single:.2f}×)"
+        lines.append((f"{row.fraction:.2f}", f"{row.error:+.4f}", f"{row.deviation:.4f}", f"{row.s2:.3f}", beside))
     print(f"\nconditional generator of {options.image.stem}: {seconds:.0f} s of training and calibration")
-    header = (
-        "requested",
-        "error of the mean fraction",
-        "standard deviation of volumes",
-        "S2, lags 0..6",
-        "trained for it alone",
-    )
     table(header, lines)
 
 
 if __name__ == "__main__":
-    with quiet_libraries():
-        main()
+    run(main, after_stop="")

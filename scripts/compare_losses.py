@@ -20,10 +20,10 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
+from _reproduction import run
 
 import mcrgen
-from mcrgen.commands._console import quiet_libraries
-from mcrgen.errors import InputError, require_output_file, require_positive
+from mcrgen.errors import InputError, require_file, require_output_file, require_positive, require_seed
 from mcrgen.io.images import Medium, read_medium
 from mcrgen.plotting.rendering import Scene, render
 from mcrgen.plotting.side_by_side import Column, Curves, plot_side_by_side
@@ -61,6 +61,8 @@ class Options:
     """Edge length of the volumes, in voxels; 128, with --quick 64, if not given."""
     vgg_weights: Path | None = None
     """File with trained weights of VGG-19; random filters if not given."""
+    training: tuple[str, ...] = ()
+    """Settings of all trainings over the recipe's, such as trainer.device=cuda:1."""
     quick: bool = False
     """30 steps if none are given, small volumes."""
     overwrite: bool = False
@@ -80,7 +82,7 @@ def train(options: Options, kind: str) -> Trained:
     overrides = [
         f"data.image={options.image}", f"output={options.output / kind}", f"seed={options.seed}", f"loss.kind={kind}",
         "monitor.every=0", "logging.wandb=disabled", f"overwrite={options.overwrite}", *ONLY.get(kind, ()),
-        *(QUICK if options.quick else ()),
+        *(QUICK if options.quick else ()), *options.training,
     ]  # fmt: skip
     if options.steps is not None:
         overrides.append(f"trainer.max_steps={options.steps}")
@@ -190,12 +192,26 @@ def draw(path: Path, medium: Medium, metrics: Mapping[str, Any], volumes: Mappin
     )
 
 
+def check(options: Options) -> None:
+    """Raise before any work.
+
+    Raises:
+        InputError: bad input.
+    """
+    require_file("image", options.image)
+    require_seed(options.seed)
+    for name, number in (("steps", options.steps), ("size", options.size)):
+        if number is not None:
+            require_positive(name, number)
+    if options.vgg_weights is not None:
+        require_file("vgg_weights", options.vgg_weights)
+    for product in ("losses.png", "losses.csv", *(f"{kind}.npy" for kind in LOSSES)):
+        require_output_file("output", options.output / product, overwrite=options.overwrite)
+
+
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
-    if options.steps is not None:
-        require_positive("steps", options.steps)
-    for product in ("losses.png", "losses.csv"):
-        require_output_file("output", options.output / product, overwrite=options.overwrite)
+    check(options)
     medium = read_medium(options.image, "image", phase=None, phase_name="phase")
     rendered = can_render()
     trained = {kind: train(options, kind) for kind in LOSSES}
@@ -207,5 +223,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with quiet_libraries():
-        main()
+    run(main, after_stop="")

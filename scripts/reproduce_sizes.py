@@ -87,6 +87,7 @@ def rows(name: str, made: dict[int, Made], seconds: float | None) -> list[dict[s
 
 def show_scaling(axes: Axes, lines: dict[str, dict[int, float]], title: str, unit: str) -> None:
     """A quantity over the edge length, which is logarithmic; label -> edge length -> value."""
+    lines = {label: line for label, line in lines.items() if line}
     for (label, line), style in zip(lines.items(), ("o-", "D--"), strict=False):
         axes.semilogx(list(line), list(line.values()), style, mfc="none", label=label)
     sizes = sorted({size for line in lines.values() for size in line})
@@ -101,7 +102,7 @@ def show_scaling(axes: Axes, lines: dict[str, dict[int, float]], title: str, uni
 
 def show_curves(axes: Axes, name: str, made: dict[int, Made], voxel_size_um: float | None) -> None:
     """A descriptor of all sizes over the exemplar's."""
-    reference = next(iter(made.values())).metrics["reference"]["curves"][name]["mean"]
+    reference = made[max(made)].metrics["reference"]["curves"][name]["mean"]  # a small volume has fewer lags
     lines = [Line(reference, "exemplar", "black")]
     for colour, (size, m) in zip(COLOURS, made.items(), strict=False):
         lines.append(Line(m.metrics["candidates"][m.volume.stem]["curves"][name]["candidate"], f"{size}³", colour))
@@ -127,7 +128,7 @@ def draw(path: Path, name: str, medium: Medium, made: dict[int, Made]) -> None:
     panels[0].yaxis.set(major_locator=LogLocator(subs=(1.0, 2.0, 5.0)), major_formatter="{x:g}", minor_locator=NullLocator())
     memory = {"process": {size: m.memory for size, m in made.items()}}
     on_device = {size: m.device_memory for size, m in made.items() if m.device_memory is not None}
-    show_scaling(panels[1], memory | ({"GPU": on_device} if on_device else {}), "peak memory", "GiB")
+    show_scaling(panels[1], memory | {"GPU": on_device}, "peak memory", "GiB")
     for axes, descriptor in zip(panels[2:], ("s2", "lineal_path"), strict=True):
         show_curves(axes, descriptor, made, medium.voxel_size_um)
     figure.suptitle(f"Volumes of several sizes after {name}: exemplar and central sections, each in full", fontsize=13)
