@@ -25,6 +25,8 @@ LABELS = {
 }
 """Descriptor -> title, what r is, symbol."""
 
+_MOST_LINES = 12
+
 Floats = NDArray[np.float64]
 
 
@@ -70,9 +72,11 @@ def plot_curves(path: Path, panels: Mapping[str, Panel], *, title: str) -> None:
 def _draw(axes: Axes, name: str, panel: Panel) -> None:
     lags = np.arange(len(panel.reference))
     axes.fill_between(lags, panel.low, panel.high, color=BAND_COLOUR, lw=0, label="exemplar's windows (95 %)")
-    for i, sample in enumerate(panel.samples):
-        axes.plot(lags, sample, color=SAMPLE_COLOUR, lw=0.7, alpha=0.5, label=None if i else "each sample")
-    axes.plot(lags, panel.mean, color=SAMPLE_COLOUR, lw=1.6, label=f"mean of {len(panel.samples)} samples")
+    shown = panel.samples[:_MOST_LINES]
+    name_of_lines = "each sample" if len(shown) == len(panel.samples) else f"{len(shown)} of the samples"
+    for i, sample in enumerate(shown):
+        axes.plot(lags, sample, color=SAMPLE_COLOUR, lw=0.7, alpha=0.5, label=None if i else name_of_lines)
+    axes.plot(lags, panel.mean, color=SAMPLE_COLOUR, lw=1.8, label=f"mean of {len(panel.samples)} samples")
     axes.plot(lags, panel.reference, color=REFERENCE_COLOUR, lw=1.4, ls="--", label="exemplar")
     _label(axes, name, lags)
 
