@@ -27,4 +27,5 @@ bench: $(READY)
 	$(BIN)/python scripts/benchmark.py $(BENCH)
 	$(BIN)/python scripts/benchmark_generation.py
 	$(BIN)/python scripts/benchmark_descriptors.py
+	$(BIN)/python scripts/benchmark_gan.py
 	$(BIN)/python scripts/benchmark_reconstruction.py $(PEERS)
