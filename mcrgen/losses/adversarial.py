@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mcrgen.errors import InputError
+from mcrgen.networks.critic import ConvolutionalCritic
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
@@ -40,11 +41,29 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     with torch.autocast(real.device.type, enabled=False):
         weight = _precise(mix.detach()).reshape(-1, *[1] * (real.ndim - 1))
         real, fake = _precise(real.detach()), _precise(fake.detach())
-        between = (weight * real + (1.0 - weight) * fake).requires_grad_()
-        (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+        gradient = input_gradient(critic, weight * real + (1.0 - weight) * fake)
         # vector_norm, unlike a square root of a sum, has a finite derivative (zero) at zero
         slopes: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
         return (slopes - 1.0).square().mean()
+
+
+def input_gradient(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Gradients of scores with respect to their samples, differentiable with respect to the critic's parameters.
+
+    Written out where the critic can, otherwise by automatic differentiation.
+
+    Args:
+        critic: maps ``(B, ...)`` to one score each, of each sample alone.
+        x: samples ``(B, ...)``.
+
+    Returns:
+        ``(B, ...)``.
+    """
+    if isinstance(critic, ConvolutionalCritic):
+        return critic.input_gradient(x)
+    x = x.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    return gradient
 
 
 def wasserstein_critic_loss(real: Tensor, fake: Tensor) -> Tensor:

@@ -96,3 +96,34 @@ class ConvolutionalCritic(nn.Module):
             raise InputError(f"x: expected samples of shape {expected}, got {tuple(x.shape[1:])}; cut or build to fit.")
         scores: Tensor = self.layers(x)
         return scores.flatten()
+
+    def input_gradient(self, x: Tensor) -> Tensor:
+        """Gradients of the scores with respect to their samples, differentiable with respect to the weights alone.
+
+        Leaky ReLU has constant slopes almost everywhere, so that the gradient is a chain of transposed convolutions with the
+        slopes between them. Automatic differentiation of a gradient comes to the same numbers with kernels as large as the
+        samples, and passes zeros through the layers once more.
+
+        Args:
+            x: ``(B, in_channels, *spatial)``.
+
+        Returns:
+            ``(B, in_channels, *spatial)``.
+
+        Raises:
+            ValueError: the critic has batch normalisation, and no gradient of each sample alone.
+        """
+        layers = [layer for layer in self.layers if isinstance(layer, LAYERS[self.dimensions].convolution)]
+        if any(isinstance(layer, LAYERS[self.dimensions].normalisation) for layer in self.layers):
+            raise ValueError("a critic with batch normalisation")
+        weights = [layer.weight for layer in layers]  # once: spectral normalisation iterates at every access
+        slopes = []
+        with torch.no_grad():
+            for layer, weight in zip(layers[:-1], weights, strict=False):
+                x = layer._conv_forward(x, weight, layer.bias)
+                slopes.append(torch.where(x > 0, torch.ones_like(x), torch.full_like(x, _NEGATIVE_SLOPE)))
+                x = x * slopes[-1]
+        gradient = weights[-1].expand(len(x), *weights[-1].shape[1:])
+        for weight, slope in zip(weights[-2::-1], slopes[::-1], strict=True):
+            gradient = LAYERS[self.dimensions].transpose(gradient * slope, weight, stride=2, padding=1)
+        return gradient

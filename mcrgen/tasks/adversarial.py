@@ -132,6 +132,9 @@ class AdversarialTask(Task):
             torch.manual_seed(s.seed)
             self.generator = s.generator()
             self.critics = nn.ModuleList(self._critic() for _ in s.judged or [()])
+        for network in (self.generator, *self.critics):
+            if network.dimensions == 2:
+                network.to(memory_format=torch.channels_last)
         self.averaged: AveragedModel | None = None
         if s.averaging:
             self.averaged = AveragedModel(self.generator, multi_avg_fn=_average(s.averaging), use_buffers=True)

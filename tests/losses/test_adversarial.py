@@ -11,10 +11,12 @@ from mcrgen.errors import InputError
 from mcrgen.losses.adversarial import (
     discriminator_loss,
     gradient_penalty,
+    input_gradient,
     non_saturating_loss,
     wasserstein_critic_loss,
     wasserstein_generator_loss,
 )
+from mcrgen.networks.critic import ConvolutionalCritic
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -151,3 +153,33 @@ def test_scores_in_bfloat16_are_averaged_in_float32(loss: object) -> None:
     assert value.dtype == torch.float32
     torch.testing.assert_close(value, loss(scores.float()))
     assert torch.autograd.gradcheck(loss, draw(5).requires_grad_())
+
+
+@pytest.mark.parametrize("spectral_norm", [False, True])
+@pytest.mark.parametrize(("dimensions", "channels"), [(2, 1), (3, 3)])
+def test_the_gradient_that_is_written_out_is_that_of_automatic_differentiation(
+    dimensions: int, channels: int, spectral_norm: bool
+) -> None:
+    torch.manual_seed(0)
+    critic = ConvolutionalCritic(
+        dimensions=dimensions, in_channels=channels, size=16, features=3, max_features=6, batch_norm=False,
+        spectral_norm=spectral_norm,
+    ).double().eval()  # fmt: skip
+    real, fake = torch.randn(2, 5, channels, *[16] * dimensions, dtype=torch.float64)
+    mix = torch.rand(5, dtype=torch.float64)
+    found, expected = (gradient_penalty(f, real, fake, mix) for f in (critic, lambda x: critic(x)))
+    assert torch.allclose(found, expected, rtol=1e-12)
+    parameters = [p for name, p in critic.named_parameters() if "bias" not in name]
+    for one, other in zip(torch.autograd.grad(found, parameters), torch.autograd.grad(expected, parameters), strict=True):
+        assert torch.allclose(one, other, rtol=1e-9, atol=1e-12)
+    x = real.clone().requires_grad_()
+    (wanted,) = torch.autograd.grad(critic(x).sum(), x)
+    assert torch.allclose(input_gradient(critic, real), wanted, rtol=1e-12)
+
+
+def test_batch_normalisation_has_no_gradient_of_each_sample() -> None:
+    critic = ConvolutionalCritic(
+        dimensions=2, in_channels=1, size=16, features=3, max_features=6, batch_norm=True, spectral_norm=False
+    )
+    with pytest.raises(ValueError, match="batch normalisation"):
+        critic.input_gradient(torch.randn(2, 1, 16, 16))
