@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from mcrgen.callbacks.best_checkpoint import BestCheckpoint
     from mcrgen.callbacks.descriptor_monitor import DescriptorMonitor
     from mcrgen.data.crops import Crops
     from mcrgen.tasks.adversarial import AdversarialTask
@@ -46,7 +47,7 @@ def train_gan(config: GanConfig) -> TrainResult:
     """Train, calibrate and save.
 
     Raises:
-        InputError: bad input, before any work; a loss that was not a number, after the last good weights were saved.
+        InputError: bad input, before any work; a loss that was not a number, after the best model before it was saved.
         StoppedError: stopped by a signal; the message says how to go on.
     """
     check_gan_numbers(config)
@@ -148,10 +149,32 @@ class _Run:
         self.device, self.precision = device, precision
         self.task = build_gan(config, micrographs)
         each = -(-config.monitor.windows // len(micrographs.sources))
-        self.windows: NDArray[np.uint8] = np.concatenate(
-            [crops.held_out_windows(each, normal) for normal in range(len(micrographs.sources))]
-        )
-        self.fractions = micrographs.fractions if config.data.balanced else tuple(crops.phase_fractions)
+        sources = [crops.held_out_windows(each, source) for source in range(len(micrographs.sources))]
+        # evenly mixed, so that the first few show all sections
+        order = np.argsort(np.concatenate([np.linspace(0, 1, len(windows)) for windows in sources]), kind="stable")
+        self.windows: NDArray[np.uint8] = np.concatenate(sources)[order]
+        kinds = micrographs.judged or [()] * len(sources)
+        # a source that stands for the sections normal to two axes counts twice, as it does in volumes
+        self._compared = np.concatenate([np.repeat(w, max(1, len(k)), axis=0) for w, k in zip(sources, kinds, strict=True)])
+        self._check_windows()
+        exact = config.data.balanced or crops.size == (config.data.window or crops.size)
+        self.fractions = micrographs.fractions if exact else tuple(crops.phase_fractions)
+
+    def _check_windows(self) -> None:
+        """Raise unless the phase of interest and another one are in the held-out windows.
+
+        Raises:
+            InputError: they are of one phase, and S2 would have nothing to be scaled by.
+        """
+        phases = self.micrographs.phases
+        share = float((self.windows == phases.phase).mean())
+        if self.config.monitor.every and not 0.0 < share < 1.0:
+            found = "nothing but" if share else "nothing of"
+            raise InputError(
+                f"data.held_out: expected windows with several phases at the end of '{self.micrographs.files[0][1]}', found "
+                f"{found} the value {phases.values[phases.phase]}; choose another share, 0 for windows of the whole, or "
+                "--monitor.every 0."
+            )
 
     def perform(self, resume_from: Path | None) -> TrainResult:
         """Train, calibrate, save and show.
@@ -234,18 +257,23 @@ class _Run:
                 if config.logging.wandb != WandbMode.disabled:
                     close()
         if self.task.failed:
-            raise self._diverged(trainer.global_step)
+            raise self._diverged(trainer.global_step, best)
         if resumable.stopped and trainer.global_step < settings.max_steps:
             raise stopped(self.folder, f"stopped at step {trainer.global_step} of {settings.max_steps}")
         return select(self.task, best, config.monitor.select, settings.max_steps)
 
-    def _diverged(self, step: int) -> InputError:
-        """Save the weights from before the loss was not a number, and say so."""
-        self.task.trainer.save_checkpoint(self.folder / "last.ckpt")
-        kept = "best.ckpt and last.ckpt" if (self.folder / "best.ckpt").exists() else "last.ckpt"
+    def _diverged(self, step: int, best: BestCheckpoint | None) -> InputError:
+        """Make the model of the best step so far, if there is one, and tell."""
+        kept = "nothing was saved before it"
+        if best is not None and best.best_model_score is not None:
+            self.task.record["selected"] = select(self.task, best, self.config.monitor.select, step)
+            self._finish()
+            kept = f"the model of the best step before it is '{self.folder / 'model.ckpt'}'"
+        elif (self.folder / "last.ckpt").exists():
+            kept = f"'{self.folder / 'last.ckpt'}' is of a step before it"
         return InputError(
             f"optimizer.learning_rate: training diverged to NaN after step {step} at {self.config.optimizer.learning_rate}; "
-            f"try a smaller one; {kept} in '{self.folder}' hold the weights before it."
+            f"{kept}; train anew with a smaller one."
         )
 
     def _monitor(self) -> DescriptorMonitor | None:
@@ -257,11 +285,11 @@ class _Run:
         settings, phases = self.config.monitor, self.micrographs.phases
         if settings.every == 0:
             return None
-        reference = Reference.of_windows(self.windows == phases.phase, max_lag=settings.max_lag)
+        reference = Reference.of_windows(self._compared == phases.phase, max_lag=settings.max_lag)
         return DescriptorMonitor(
             self.folder / "monitor",
             reference,
-            classifier(phases, phase_fractions(self.windows, phases.count).tolist()),
+            classifier(phases, phase_fractions(self._compared, phases.count).tolist()),
             phase=phases.phase,
             every=settings.every,
             samples=settings.samples,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from mcrgen.commands._gan_config import GanConfig, GanMethod
 from mcrgen.commands._micrographs import Micrographs
 from mcrgen.commands._train_checks import check_select
@@ -11,7 +13,6 @@ _POSITIVE = (
     "data.stride", "network.latent_channels", "network.features", "network.critic_features", "network.max_features",
     "loss.critic_steps", "optimizer.learning_rate", "trainer.max_steps", "trainer.batch_size", "trainer.volumes",
     "trainer.checkpoint_every", "trainer.preview_every", "trainer.log_every", "calibration.samples", "monitor.max_lag",
-    "monitor.windows",
 )  # fmt: skip
 _FROM_ZERO = ("loss.gradient_penalty", "loss.instance_noise")
 _BELOW_ONE = ("loss.label_smoothing", "optimizer.averaging", "data.held_out")
@@ -27,17 +28,14 @@ def check_gan_numbers(config: GanConfig) -> None:
     for name in _POSITIVE:
         require_positive(name, _value(config, name))
     for name in _FROM_ZERO:
-        if _value(config, name) < 0:
+        if not 0 <= _value(config, name) < math.inf:
             raise InputError(f"{name}: expected 0 (off) or more, got {_value(config, name)}.")
     for name in _BELOW_ONE:
         if not 0 <= _value(config, name) < 1:
             raise InputError(f"{name}: expected 0 or more and less than 1, got {_value(config, name)}.")
-    for name, value in (
-        ("data.window", config.data.window),
-        ("optimizer.critic_learning_rate", config.optimizer.critic_learning_rate),
-    ):
-        if value is not None:
-            require_positive(name, value)
+    for name in ("data.window", "data.voxel_size_um", "optimizer.critic_learning_rate"):
+        if _value(config, name) is not None:
+            require_positive(name, _value(config, name))
     for beta in config.optimizer.betas:
         if not 0 <= beta < 1:
             raise InputError(f"optimizer.betas: expected 0 or more and less than 1, got {beta}.")
@@ -56,6 +54,8 @@ def _check_monitor(config: GanConfig) -> None:
         raise InputError(f"monitor.every: expected 0 (off) or more, got {config.monitor.every}.")
     if config.monitor.samples < 2:
         raise InputError(f"monitor.samples: expected 2 or more, to see how they scatter, got {config.monitor.samples}.")
+    if config.monitor.windows < 2:
+        raise InputError(f"monitor.windows: expected 2 or more, to see how they scatter, got {config.monitor.windows}.")
     check_select(config.monitor.select)
 
 
@@ -65,13 +65,16 @@ def check_network(config: GanConfig, micrographs: Micrographs) -> None:
     Raises:
         InputError: a size that is not among the allowed; sections that cannot be shared among the volumes.
     """
+    from mcrgen.io.phases import check_phase_names
     from mcrgen.networks.dcgan import allowed_sizes
 
+    check_phase_names(config.data.phase_names, micrographs.phases, "data.phase_names")
     sizes, size = allowed_sizes(micrographs.dimensions), config.network.size
     if size not in sizes:
         raise InputError(
             f"network.size: expected {', '.join(map(str, sizes[:-1]))} or {sizes[-1]} in {micrographs.dimensions}D, got {size}."
         )
+    _check_edges(config, micrographs)
     batch, volumes = config.trainer.batch_size, config.trainer.volumes
     if not micrographs.judged:
         return
@@ -83,6 +86,19 @@ def check_network(config: GanConfig, micrographs: Micrographs) -> None:
             f"trainer.batch_size: expected at most {planes * volumes} for {volumes} volumes of {planes} sections each, got "
             f"{batch}; use more --trainer.volumes."
         )
+
+
+def _check_edges(config: GanConfig, micrographs: Micrographs) -> None:
+    """Raise where windows of the training size do not fit, and no other window was asked for."""
+    size = config.network.size
+    for (name, path), medium in zip(micrographs.files, micrographs.media, strict=True):
+        shortest = min(medium.shape[-micrographs.crop_dimensions :])
+        if config.data.window is None and shortest < size:
+            what = "image" if len(medium.shape) == 2 else "volume"
+            raise InputError(
+                f"network.size: expected at most {shortest}, the shortest edge of '{path}' ({name}), got {size}; choose a "
+                f"smaller --network.size, a larger {what}, or a --data.window to resize."
+            )
 
 
 def _value(config: GanConfig, name: str) -> float:

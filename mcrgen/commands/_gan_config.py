@@ -57,7 +57,8 @@ class GanNetworkConfig:
     size: int = 64
     """Edge length of training samples: 16, 32, 64, 128 and, in 2D, 256 or 512 voxels."""
     dimensions: int = 0
-    """2 or 3; 0: those of the data. 3 with images: a generator of volumes whose sections are judged (SliceGAN)."""
+    """2 or 3; 0: those of the data. 3 with images: a generator of volumes whose sections are judged (SliceGAN).
+    2 with a volume: of images like its sections normal to z."""
     latent: LatentChoice = LatentChoice.vector
     """vector: one for a whole sample (Radford); field: cells that the medium grows from uniformly, so that volumes and images
     of any size come out without repeats or borders (SliceGAN)."""
@@ -110,7 +111,7 @@ class GanTrainerConfig:
     max_steps: int = 20000
     """Updates of the generator."""
     batch_size: int = 64
-    """Crops per update of the critic, and samples or sections beside them; of all processes together."""
+    """Crops per update of the critic, and samples or sections beside them."""
     volumes: int = 4
     """Generated volumes that the sections of an update are cut from (SliceGAN)."""
     device: str = "auto"

@@ -18,8 +18,6 @@ from mcrgen.errors import InputError, require_file, require_fraction, require_ou
 
 if TYPE_CHECKING:
     from mcrgen.commands.generate import GenerateConfig
-    from mcrgen.generation.generator import Generator
-    from mcrgen.generation.latent import LatentGenerator
 
 _LARGEST_LABEL = 255
 _WIDEST = {"smoothing": 50.0, "transition": 500.0}  # voxels; beyond, the surroundings of a block outgrow any memory
@@ -54,30 +52,6 @@ def check(config: GenerateConfig, place: Processes) -> tuple[Extent, dict[str, P
     if place.rank == 0:
         _check_output(config, extent)
     return extent, inputs
-
-
-def check_cells(config: GenerateConfig, generator: Generator | LatentGenerator, extent: Extent) -> None:
-    """Raise on options that a generator which grows media from latent cells does not take.
-
-    Raises:
-        InputError: noise that varies from voxel to voxel, or a period of other than whole cells.
-    """
-    from mcrgen.generation.latent import LatentGenerator
-
-    if not isinstance(generator, LatentGenerator):
-        return
-    for name in ("mask", "noise_mean", "noise_deviation"):
-        if getattr(config, name) is not None:
-            raise InputError(
-                f"{name}: expected with a generator that has noise in every voxel, '{config.checkpoint}' has cells of "
-                f"{generator.network.step} voxels; leave it out, or use --regions."
-            )
-    for period in extent.period:
-        if period is not None and period % generator.network.step:
-            raise InputError(
-                f"periodic: expected a size that is a multiple of {generator.network.step} voxels, the cells of "
-                f"'{config.checkpoint}', got {period}."
-            )
 
 
 def _check_options(config: GenerateConfig) -> None:

@@ -10,6 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mcrgen.commands._cells import check_cells
 from mcrgen.commands._console import console
 from mcrgen.commands._extent import Extent
 from mcrgen.commands._fields import ANY, DEVIATIONS, FRACTIONS, Bounds, parse_field, parse_mask, with_axis
@@ -204,6 +205,7 @@ def _of_regions(
     for spec in specs:
         if spec.checkpoint is not None and spec.checkpoint not in known:
             known[spec.checkpoint] = _load(spec.checkpoint, spec.value, loaded)
+            check_cells(config, known[spec.checkpoint].generator, extent, spec.checkpoint)
     filled = [(spec, known[spec.checkpoint] if spec.checkpoint else None) for spec in specs]
     return ManyGenerators(regions, filled, noise, extent, transition=config.transition, inside=inside)
 

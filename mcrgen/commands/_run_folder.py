@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -47,14 +48,14 @@ class TrainResult:
 
 
 def prepare_folder(config: AnyTraining, folder: Path, inputs: Mapping[str, Path], *, keep: bool) -> None:
-    """Clear what an earlier run wrote (never anything else), unless it is kept, and write configuration and provenance.
+    """Clear what an earlier run wrote (never another program's files), unless it is kept; write configuration and provenance.
 
     Raises:
         InputError: the folder cannot be written to.
     """
     from mcrgen.io.provenance import provenance, write_json
 
-    if not keep:
+    if not keep and _is_run(folder):
         for product in (folder / name for name in PRODUCTS):
             if product.is_dir():
                 shutil.rmtree(product)
@@ -66,6 +67,15 @@ def prepare_folder(config: AnyTraining, folder: Path, inputs: Mapping[str, Path]
     except OSError as error:
         raise InputError(f"output: cannot write to '{folder}' ({error.strerror}); choose another folder.") from error
     write_json(folder / "provenance.json", provenance("train", configuration.to_plain(config), dict(inputs)))
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a training run has begun there."""
+    try:
+        record = json.loads((folder / "provenance.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and record.get("command") == "train"
 
 
 def best_checkpoint(folder: Path, metric: str) -> BestCheckpoint:
@@ -121,7 +131,7 @@ def find_resume_point(config: AnyTraining, folder: Path, files: Callable[[], Seq
         require_free("output", folder, overwrite=config.overwrite)
         return None
     if not last.exists():
-        require_free("output", folder / "model.ckpt", overwrite=config.overwrite)
+        require_free("output", folder / "model.ckpt" if _is_run(folder) else folder, overwrite=config.overwrite)
         console.print(f"nothing to resume in {folder}: starting anew")
         return None
     from mcrgen.io.checkpoints import read_checkpoint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from mcrgen.commands._console import console
 from mcrgen.commands._generators import gan_generator
 from mcrgen.commands._hardware import Precision, resolve_device, resolve_precision
 from mcrgen.errors import InputError, require_fraction, require_free, require_output_file, require_positive, require_seed
+from mcrgen.io.provenance import provenance, sha256, sidecar, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from mcrgen.commands.generate import GenerateConfig
+    from mcrgen.generation.blocks import Triple
     from mcrgen.generation.latent import LatentGenerator
 
 RECORD = "samples.json"
-_NOT_SETTLING = ("output", "overwrite", "device", "devices", "nodes", "block_size")
+_NOT_SETTLING = ("checkpoint", "output", "overwrite", "device", "devices", "nodes", "block_size")
 _TAKEN = {"checkpoint", "output", "size", "seed", "phase_fraction", "exact", "count", "precision", "device", "overwrite"}
 """The options that a generator of whole samples takes."""
 _IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".bmp", ".npy")
@@ -34,13 +36,11 @@ _VOLUME = 3
 def missing_samples(config: GenerateConfig, progress: Progress | None = None) -> Iterator[GenerateConfig]:
     """The options for each single sample of a folder that is not there yet; a bar moves when one is done.
 
-    The seeds are consecutive. The same command goes on after an interrupted one.
+    The seeds are consecutive. The same command goes on after an interrupted one. Nothing but samples is ever replaced.
 
     Raises:
         InputError: a count below 1, or a folder with other content.
     """
-    from mcrgen.io.provenance import provenance, write_json
-
     count, folder = config.count or 0, config.output
     require_positive("count", count)
     require_seed(config.seed)
@@ -48,31 +48,48 @@ def missing_samples(config: GenerateConfig, progress: Progress | None = None) ->
         raise InputError(
             f"output: expected the name of a folder for {count} samples, got '{folder}'; leave '{folder.suffix}' out."
         )
-    plain = configuration.to_plain(config)
-    settled = {key: value for key, value in plain.items() if key not in _NOT_SETTLING}
-    if not (config.overwrite is False and _settled(folder) == settled):
-        require_free("output", folder, overwrite=config.overwrite)
-        if (folder / RECORD).exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        record = provenance("generate", plain, {"checkpoint": config.checkpoint})
-        write_json(folder / RECORD, record | {"settled": settled})
+    goes_on = _open_folder(config)
     bar = progress.add_task("generating", total=count, unit="sample", status="") if progress else None
     for number in range(count):
         path = folder / f"sample_{number:0{len(str(count - 1))}d}.tif"
-        if not path.exists():
-            yield replace(config, output=path, seed=config.seed + number, count=None, overwrite=False)
+        if not (goes_on and path.exists() and sidecar(path).exists()):
+            yield replace(config, output=path, seed=config.seed + number, count=None, overwrite=True)
         if progress and bar is not None:
             progress.advance(bar)
     console.print(f"generated: {count} samples in {folder}")
 
 
+def _open_folder(config: GenerateConfig) -> bool:
+    """Make the folder, or take that of an interrupted run; tells which.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    plain, folder = configuration.to_plain(config), config.output
+    settled = {key: value for key, value in plain.items() if key not in _NOT_SETTLING}
+    settled |= {"checkpoint_sha256": sha256(config.checkpoint)}
+    before = _settled(folder)
+    if before == settled and not config.overwrite:
+        return True
+    require_free("output", folder, overwrite=config.overwrite)
+    if before is not None:
+        for path in folder.iterdir():
+            if re.fullmatch(r"sample_\d+\.tif(\..+)?", path.name) and path.is_file():
+                path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    record = provenance("generate", plain, {"checkpoint": config.checkpoint})
+    write_json(folder / RECORD, record | {"settled": settled})
+    return False
+
+
 def _settled(folder: Path) -> dict[str, Any] | None:
+    """What settled the samples of a folder; None if it is no folder of samples."""
     try:
-        found: dict[str, Any] = json.loads((folder / RECORD).read_text())["settled"]
-    except (OSError, ValueError, KeyError):
+        record = json.loads((folder / RECORD).read_text())
+    except (OSError, ValueError):
         return None
-    return found
+    found = record.get("settled") if isinstance(record, dict) and record.get("command") == "generate" else None
+    return found if isinstance(found, dict) else None
 
 
 class SampleMaker:
@@ -93,6 +110,7 @@ class SampleMaker:
         self.record: dict[str, Any] = checkpoint["mcrgen"]
         self.generator: LatentGenerator = gan_generator(checkpoint, device, precision)
         self.shape = _shape(config, self.generator)
+        _check_memory(self.generator, self.shape3)
         self._bias = self._settle(config, precision)
         self._exact = config.exact
 
@@ -136,7 +154,6 @@ class SampleMaker:
         """Make one sample and write it with its provenance; returns its phase fractions."""
         from mcrgen.io.images import write_labels
         from mcrgen.io.phases import phase_fractions
-        from mcrgen.io.provenance import provenance, sidecar, write_json
         from mcrgen.io.volumes import open_volume
 
         labels, voxel = self.labels(config.seed), self.record["voxel_size_um"]
@@ -153,7 +170,7 @@ class SampleMaker:
         return fractions
 
     @property
-    def shape3(self) -> tuple[int, int, int]:
+    def shape3(self) -> Triple:
         """(D, H, W); an image is one plane."""
         depth, height, width = (1, *self.shape) if len(self.shape) < _VOLUME else self.shape
         return depth, height, width
@@ -167,6 +184,7 @@ def check_sample_output(config: GenerateConfig, dimensions: int) -> None:
     """
     from mcrgen.io.volume_output import require_volume_output
 
+    require_output_file("output", sidecar(config.output), overwrite=config.overwrite)
     if dimensions == _VOLUME:
         require_volume_output(config.output, overwrite=config.overwrite)
         return
@@ -186,6 +204,15 @@ def _refuse_others(config: GenerateConfig) -> None:
             f"{changed[0]}: expected with a generator of volumes of any size, '{config.checkpoint}' makes whole samples; "
             "leave it out."
         )
+
+
+def _check_memory(generator: LatentGenerator, shape: Triple) -> None:
+    import psutil
+
+    need, free = generator.memory(shape), psutil.virtual_memory().available
+    if need > free:
+        needed, available = (f"{amount / 2**30:.1f} GiB" for amount in (need, free))
+        raise InputError(f"size: whole samples of that size need about {needed}, {available} are free; make smaller ones.")
 
 
 def _shape(config: GenerateConfig, generator: LatentGenerator) -> tuple[int, ...]:

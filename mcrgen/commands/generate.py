@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from mcrgen.commands._achieved import tell_achieved
+from mcrgen.commands._cells import check_cells
 from mcrgen.commands._console import console, progress_bar
 from mcrgen.commands._extent import Extent, parse_extent
-from mcrgen.commands._generate_checks import check, check_cells
+from mcrgen.commands._generate_checks import check
 from mcrgen.commands._generators import load_generator, makes_samples
 from mcrgen.commands._hardware import Precision, blocks_at_once
 from mcrgen.commands._medium import open_medium
@@ -189,7 +190,7 @@ def _volume(config: GenerateConfig) -> GenerateResult:
     console.quiet = place.rank > 0
     extent, inputs = check(config, place)
     loaded = load_generator(config.checkpoint, device_of(config.device, place), config.precision).at(config.phase_fraction)
-    check_cells(config, loaded.generator, extent)
+    check_cells(config, loaded.generator, extent, config.checkpoint)
     if config.phase_fraction is not None and loaded.conditional is None:
         _warn_far(config.phase_fraction, loaded.record)
     with ExitStack() as files:

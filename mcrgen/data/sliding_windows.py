@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +145,8 @@ class WindowPlan:
         if size[longest] - first < edges[longest]:
             raise InputError(
                 f"data.held_out: expected 0 or a share that leaves a window of {self.window} voxels for the monitor, at least "
-                f"{edges[longest] / size[longest]:.3g} of '{file.path}', got {self.held_out:g}."
+                f"{ceil(1000 * edges[longest] / size[longest]) / 1000:g} of '{file.path}', got {self.held_out:g}; or choose "
+                "smaller windows."
             )
         begins = [first if axis == longest else 0 for axis in range(3)]
         z, y, x = (_spread(b, length - b, edge, spacing) for b, length, edge in zip(begins, size, edges, strict=True))

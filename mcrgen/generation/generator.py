@@ -25,7 +25,7 @@ class ScoreField(Protocol):
 
     @property
     def halo(self) -> int:
-        """Boxes more than twice as many voxels apart are independent."""
+        """Boxes that begin at multiples of this and are more than twice as many voxels apart are independent."""
 
     def memory(self, shape: Triple) -> int:
         """Bytes that the scores of a box take to compute, about."""

@@ -20,6 +20,7 @@ from mcrgen.tasks.base import Task
 _STREAMS = 1009
 """More streams of random numbers than any step draws from."""
 _VOXELS_AT_ONCE = 1 << 20
+_MOST_OVERFLOWS = 50
 
 _Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -108,7 +109,8 @@ class AdversarialTask(Task):
     Subclasses say what the critics and the generator are to make small.
 
     Attributes:
-        failed: whether a gradient was not a number; the weights are then those before it, and the trainer is asked to stop.
+        failed: whether a loss or a gradient was not a number; the update it belongs to was not made, and the trainer is asked
+            to stop.
     """
 
     batch_norm = False
@@ -119,6 +121,7 @@ class AdversarialTask(Task):
         super().__init__(**asdict(settings))
         self.automatic_optimization = False
         self.failed = False
+        self._overflows = 0
 
     @cached_property
     def settings(self) -> AdversarialSettings:
@@ -229,10 +232,14 @@ class AdversarialTask(Task):
 
     def _finite(self, loss: Tensor, module: nn.Module) -> bool:
         """Whether loss and gradients are numbers; if not, nothing is changed any more."""
-        checked = [loss.detach()]
-        if self.trainer.precision != "16-mixed":  # there, gradients may overflow: the scaler skips such a step
-            checked.append(torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None]))
-        self.failed = not all(math.isfinite(float(value)) for value in checked)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
+        if math.isfinite(float(loss.detach())) and math.isfinite(float(norm)):
+            self._overflows = 0
+            return True
+        self._overflows += 1
+        # in half precision gradients may overflow now and then: the scaler skips such a step and lowers its factor
+        scaled = self.trainer.precision == "16-mixed" and math.isfinite(float(loss.detach()))
+        self.failed = not scaled or self._overflows > _MOST_OVERFLOWS
         if self.failed:
             self.trainer.should_stop = True
             for norm_layer in (m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
