@@ -16,6 +16,7 @@ from mcrgen.plotting.grids import plot_grids
 
 _SEED = -2  # training is seeded with 0 and more, the monitor with -1
 _COUNT = 25
+_IMAGES = 4
 
 
 class SampleGrid(Callback):
@@ -55,7 +56,8 @@ class SampleGrid(Callback):
         samples = flat(greys(scores, self.phases, self.phase))
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step_{trainer.global_step:06d}.png"
-        plot_grids(path, {"micrograph": self.windows, "generated": samples}, title=f"step {trainer.global_step}")
+        of_volumes = ", sections normal to z, y, x in turn" if scores.ndim > _IMAGES else ""
+        plot_grids(path, {"micrograph": self.windows, f"generated{of_volumes}": samples}, title=f"step {trainer.global_step}")
         log_image(trainer, "samples", path)
 
 

@@ -335,7 +335,8 @@ class _Run:
         labels = classify(scores.transpose(0, 1).flatten(2)[:, None], bias, phases.phase).reshape(
             len(scores), *scores.shape[2:]
         )
-        grids = {"micrograph": self.windows[:_SHOWN], "generated": labels.numpy()}
+        of_volumes = ", sections normal to z, y, x in turn" if labels.ndim > _STACK else ""
+        grids = {"micrograph": self.windows[:_SHOWN], f"generated{of_volumes}": labels.numpy()}
         plot_grids(
             path,
             {name: flat(media) / (phases.count - 1) for name, media in grids.items()},

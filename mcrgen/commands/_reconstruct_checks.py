@@ -102,7 +102,8 @@ def _check_descriptors(config: ReconstructConfig) -> None:
         )
     if any(name in (*CORRELATIONS, *ANNEALED) for name in names) and not 1 <= limit <= shortest // 2:
         raise InputError(
-            f"descriptors.limit: expected 1 to {shortest // 2}, half the shortest edge of the medium, got {limit}."
+            f"descriptors.limit: expected 1 to {shortest // 2}, half the shortest edge of the medium, got {limit}; "
+            f"use a larger --size or --descriptors.limit {shortest // 2}."
         )
     if "gram" in names and shortest < SMALLEST_GRAM:
         raise InputError(

@@ -111,6 +111,7 @@ class SampleMaker:
         self.generator: LatentGenerator = gan_generator(checkpoint, device, precision)
         self.shape = _shape(config, self.generator)
         _check_memory(self.generator, self.shape3)
+        _warn_large(self.generator, self.shape)
         self._bias = self._settle(config, precision)
         self._exact = config.exact
 
@@ -213,6 +214,16 @@ def _check_memory(generator: LatentGenerator, shape: Triple) -> None:
     if need > free:
         needed, available = (f"{amount / 2**30:.1f} GiB" for amount in (need, free))
         raise InputError(f"size: whole samples of that size need about {needed}, {available} are free; make smaller ones.")
+
+
+def _warn_large(generator: LatentGenerator, shape: tuple[int, ...]) -> None:
+    network = generator.network
+    if max(shape) > network.size and network.latent.value == "vector":
+        console.print(
+            f"warning: this generator has learnt samples of {network.size} voxels from one latent vector; larger ones mix "
+            "several, with borders and another phase fraction (--exact sets it); --network.latent field is for any size.",
+            style="yellow",
+        )
 
 
 def _shape(config: GenerateConfig, generator: LatentGenerator) -> tuple[int, ...]:

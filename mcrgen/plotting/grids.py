@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 _GAP = 2
+_COLOURS = colormaps["gray"].with_extremes(bad="tab:blue")
 
 
 def plot_grids(path: Path, grids: Mapping[str, NDArray[Any]], *, title: str) -> None:
@@ -25,7 +27,7 @@ def plot_grids(path: Path, grids: Mapping[str, NDArray[Any]], *, title: str) -> 
     figure.suptitle(title, fontsize=11)
     edge = int(min(map(len, grids.values())) ** 0.5)
     for axes, (name, images) in zip(figure.subplots(1, len(grids), squeeze=False)[0], grids.items(), strict=True):
-        axes.imshow(tiled(images, edge), cmap="gray", interpolation="nearest", vmin=0, vmax=1)
+        axes.imshow(tiled(images, edge), cmap=_COLOURS, interpolation="nearest", vmin=0, vmax=1)
         height, width = images.shape[1:]
         axes.set_title(f"{name}, {height} × {width}", fontsize=10)
         axes.axis("off")
