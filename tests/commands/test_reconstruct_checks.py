@@ -256,7 +256,8 @@ def test_a_table_of_three_phases(image3: Path, tmp_path: Path) -> None:
 def test_one_sentence_and_exit_code_two_from_the_shell(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reconstruct", str(image), str(tmp_path / "o.tif"), "--size", "12", "12"]) == 2
     assert capsys.readouterr().err == (
-        "mcrgen: descriptors.limit: expected 1 to 6, half the shortest edge of the medium, got 16; use a larger --size or --descriptors.limit 6.\n"
+        "mcrgen: descriptors.limit: expected 1 to 6, half the shortest edge of the medium, got 16; "
+        "use a larger --size or --descriptors.limit 6.\n"
     )
     assert not list(tmp_path.iterdir())
 
