@@ -11,9 +11,10 @@ from rich.progress import Progress, TaskID
 class TrainingProgress(Callback):
     """Advances one bar by a step at a time and shows the running mean of a logged value."""
 
-    def __init__(self, progress: Progress, metric: str, title: str = "training") -> None:
-        """Show ``metric`` (as logged) in ``progress``, which the caller starts and stops, under a title."""
+    def __init__(self, progress: Progress, metric: str, title: str = "training", label: str = "loss") -> None:
+        """Show ``metric`` (as logged) by a name in ``progress``, which the caller starts and stops, under a title."""
         self.title = title
+        self.label = label
         self.progress = progress
         self.metric = metric
         self._bar = TaskID(0)
@@ -32,5 +33,5 @@ class TrainingProgress(Callback):
         if value is not None and (self._mean is None or trainer.global_step % 5 == 0):
             current = float(value)
             self._mean = current if self._mean is None else 0.8 * self._mean + 0.2 * current
-        status = "" if self._mean is None else f"loss {self._mean:.4f}"
+        status = "" if self._mean is None else f"{self.label} {self._mean:.4f}"
         self.progress.update(self._bar, completed=trainer.global_step, status=status)

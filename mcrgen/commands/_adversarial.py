@@ -153,9 +153,9 @@ class _Run:
         # evenly mixed, so that the first few show all sections
         order = np.argsort(np.concatenate([np.linspace(0, 1, len(windows)) for windows in sources]), kind="stable")
         self.windows: NDArray[np.uint8] = np.concatenate(sources)[order]
-        kinds = micrographs.judged or [()] * len(sources)
         # a source that stands for the sections normal to two axes counts twice, as it does in volumes
-        self._compared = np.concatenate([np.repeat(w, max(1, len(k)), axis=0) for w, k in zip(sources, kinds, strict=True)])
+        times = [len(kinds) for kinds in micrographs.judged] if len(sources) > 1 else [1]
+        self._compared = np.concatenate([np.repeat(w, n, axis=0) for w, n in zip(sources, times, strict=True)])
         self._check_windows()
         exact = config.data.balanced or crops.size == (config.data.window or crops.size)
         self.fractions = micrographs.fractions if exact else tuple(crops.phase_fractions)
@@ -236,7 +236,7 @@ class _Run:
         shown = {"train/critic_loss": "critic", "train/generator_loss": "generator"}
         with progress_bar() as progress:
             callbacks = [
-                TrainingProgress(progress, "train/critic_loss"),
+                TrainingProgress(progress, "train/critic_loss", label="critic's loss"),
                 SampleGrid(self.folder / "previews", self.windows, phases.count, phases.phase, every=settings.preview_every),
                 LossCurves(self.folder / "losses.png", shown, every=settings.preview_every),
                 self._monitor(),

@@ -159,11 +159,16 @@ def measure_medium(
         )
 
 
+def is_folder(medium: Samples) -> bool:
+    """Whether a medium is several images."""
+    return len(medium.shape) == 2 and medium.depth > 1
+
+
 def sample_windows(medium: Samples, edge: int) -> list[Window]:
     """Windows of one edge length, evenly spread over a medium; of a folder its images."""
     from mcrgen.descriptors.windows import grid_windows
 
-    if len(medium.shape) == 2 and medium.depth > 1:
+    if is_folder(medium):
         height, width = medium.shape
         return [(slice(i, i + 1), slice(height), slice(width)) for i in range(medium.depth)]
     return grid_windows(medium.shape, edge)
@@ -203,7 +208,7 @@ def _evenly(length: int, count: int) -> list[int]:
 
 def describe(medium: Samples) -> dict[str, object]:
     """What a file or a folder holds, as plain data."""
-    images = {"images": medium.depth} if len(medium.shape) == 2 and medium.depth > 1 else {}
+    images = {"images": medium.depth} if is_folder(medium) else {}
     return images | {
         "path": str(medium.path),
         "shape": list(medium.shape),

@@ -14,6 +14,7 @@ from mcrgen import config as configuration
 from mcrgen.commands._console import console
 from mcrgen.commands._media import (
     describe,
+    is_folder,
     largest_lag,
     measure_medium,
     open_samples,
@@ -65,7 +66,8 @@ class CompareConfig:
     phase: int | None = None
     """Value of the phase of interest in the reference; its highest value if not given."""
     max_lag: int | None = None
-    """Largest lag of the curves, in voxels; 63 if not given, less where a medium is smaller."""
+    """Largest lag of the curves, in voxels; 63, or half an edge of a folder's images, less where a medium is smaller, if not
+    given."""
     window: int | None = None
     """Edge of the reference's sub-windows for the 95 % band, in voxels; half its shortest edge, at most 128, if not given."""
     sections: int = 8
@@ -143,12 +145,14 @@ def _lags(config: CompareConfig, media: list[Samples]) -> tuple[int, int]:
     from mcrgen.descriptors.compare import MAP_LAG, S2_LAG
 
     shapes = [medium.shape for medium in media]
-    return largest_lag(shapes, config.max_lag, S2_LAG), largest_lag(shapes, None, MAP_LAG)
+    # in windows, few pairs are farther apart than half an edge
+    usual = min(S2_LAG, min(media[0].shape) // 2) if is_folder(media[0]) else S2_LAG
+    return largest_lag(shapes, config.max_lag, usual), largest_lag(shapes, None, MAP_LAG)
 
 
 def _window(config: CompareConfig, reference: Samples) -> int:
     shortest = min(reference.shape)
-    if len(reference.shape) == 2 and reference.depth > 1:
+    if is_folder(reference):
         if config.window is not None:
             raise InputError("window: expected no window for a reference that is a folder of images, which are the windows.")
         return shortest

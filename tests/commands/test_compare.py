@@ -221,6 +221,10 @@ def test_a_folder_of_images_is_one_medium(tmp_path: Path) -> None:
     assert two["curves"]["s2"]["relative_l2"] == 0.0
     assert two["curves"]["chord_length"]["relative_l2"] == 0.0
     assert done.metrics["window"] == {"edge": 32, "count": 2}
+    usual = mcrgen.compare(
+        mcrgen.CompareConfig(reference=tmp_path / "two", candidates=(tmp_path / "five",), output=tmp_path / "u", gram="none")
+    )
+    assert usual.metrics["max_lag"] == 16  # half an edge
 
 
 @pytest.mark.parametrize(
