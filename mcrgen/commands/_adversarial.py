@@ -236,7 +236,7 @@ class _Run:
         shown = {"train/critic_loss": "critic", "train/generator_loss": "generator"}
         with progress_bar() as progress:
             callbacks = [
-                TrainingProgress(progress, "train/critic_loss", label="critic's loss"),
+                TrainingProgress(progress, "train/critic_loss", label="critic"),
                 SampleGrid(self.folder / "previews", self.windows, phases.count, phases.phase, every=settings.preview_every),
                 LossCurves(self.folder / "losses.png", shown, every=settings.preview_every),
                 self._monitor(),
