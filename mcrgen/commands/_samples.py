@@ -53,7 +53,7 @@ def missing_samples(config: GenerateConfig, progress: Progress | None = None) ->
     for number in range(count):
         path = folder / f"sample_{number:0{len(str(count - 1))}d}.tif"
         if not (goes_on and path.exists() and sidecar(path).exists()):
-            yield replace(config, output=path, seed=config.seed + number, count=None, overwrite=True)
+            yield replace(config, output=path, seed=config.seed + number, count=None, overwrite=not goes_on)
         if progress and bar is not None:
             progress.advance(bar)
     console.print(f"generated: {count} samples in {folder}")

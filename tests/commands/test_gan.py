@@ -269,6 +269,14 @@ def test_several_volumes_in_a_folder(volumes_model: Path, tmp_path: Path) -> Non
     assert not np.array_equal(first, second)
 
 
+def test_the_volume_that_was_interrupted_goes_on_from_its_blocks(volumes_model: Path, tmp_path: Path) -> None:
+    from mcrgen.commands._samples import missing_samples
+
+    wanted = mcrgen.GenerateConfig(checkpoint=volumes_model, output=tmp_path / "many", count=2, size=(12,))
+    assert [each.overwrite for each in missing_samples(wanted)] == [True, True]  # whatever else has these names
+    assert [(each.overwrite, each.seed) for each in missing_samples(wanted)] == [(False, 0), (False, 1)]  # its blocks are kept
+
+
 def test_regions_of_a_gan_and_of_a_label(volumes_model: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "map.npy", np.repeat(np.uint8([0, 1]), 8)[:, None, None] * np.ones((16, 16, 16), np.uint8))
     output = tmp_path / "made.npy"
