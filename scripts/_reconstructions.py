@@ -20,7 +20,7 @@ from mcrgen.commands import reconstruct as command
 from mcrgen.commands._exemplars import read_exemplars
 from mcrgen.commands._hardware import resolve_device
 from mcrgen.commands._reconstruct_config import ReconstructConfig
-from mcrgen.commands._reconstruct_sources import working_folder
+from mcrgen.commands._reconstruct_sources import read_sources, working_folder
 from mcrgen.commands._reconstruction import errors_of
 from mcrgen.commands._targets import Goal, goal_of_images
 from mcrgen.errors import InputError, require_seed, require_writable
@@ -93,11 +93,13 @@ def _settings(options: Options) -> dict[str, Any]:
 
 
 def configured(options: Options, recipe: str, image: Path, output: Path, size: tuple[int, ...], *own: str) -> ReconstructConfig:
-    """A recipe with the settings of an experiment and, over them, those of the options."""
+    """A recipe with the settings of an experiment and, over them, those of the options; the limit is settled by the image."""
     overrides = ["logging.wandb=disabled", f"optimization.device={options.device}", f"seed={options.seed}", *own]
     required = [f"size=[{','.join(map(str, size))}]", "paths=[]"]  # names of files may hold what YAML reads otherwise
     config = mcrgen.load_config(ReconstructConfig, Path(recipe), [*required, *overrides, *options.settings])
-    return replace(config, paths=(image.resolve(), output))
+    config = replace(config, paths=(image.resolve(), output))
+    settled, _ = read_sources(config)
+    return replace(config, descriptors=settled[0].descriptors)
 
 
 def reconstruct(config: ReconstructConfig) -> Reconstruction:

@@ -69,7 +69,7 @@ def annealing_goal(config: ReconstructConfig, source: Exemplars | Statistics) ->
     """Measure images, or read a table."""
     import numpy as np
 
-    dimensions, limit = len(config.size), config.descriptors.limit
+    dimensions, limit = len(config.size), config.descriptors.lags
     if isinstance(source, Statistics):
         axes = _AXES[-dimensions:] if source.covers(dimensions) else "---"[:dimensions]
         curves = {name: [source.along(name, axis)[:limit] for axis in axes] for name in descriptor_names(config)}
@@ -124,7 +124,7 @@ def lags_of(name: str, config: ReconstructConfig, shapes: Sequence[tuple[int, ..
     """Lags of a descriptor: the limit, or what still fits into the medium and the images."""
     from mcrgen.descriptors.polytopes import POLYTOPES, largest_edge
 
-    limit, every = config.descriptors.limit, [config.size, *shapes]
+    limit, every = config.descriptors.lags, [config.size, *shapes]
     return min(limit, *(largest_edge(name, shape) + 1 for shape in every)) if name in POLYTOPES else limit
 
 
@@ -190,10 +190,18 @@ def anneal(
         annealing = Annealing(terms, medium, config.annealing, seed=seed, periodic=config.periodic)
     course = _run(config, annealing, folder, title)
     end = annealing.progress
-    why = "the energy reached the tolerance" if end.energy <= config.annealing.tolerance else "swaps or patience were used up"
+    why = _why(config, end, annealing.medium.size)
     console.print(f"{title}: {end.swaps} swaps, energy {end.energy:.3g} ({why})")
     labels = annealing.medium
     return Made(labels, _errors(config, goal, labels), end.energy, end.swaps, why, course, failed=False)
+
+
+def _why(config: ReconstructConfig, end: Progress, voxels: int) -> str:
+    if end.energy <= config.annealing.tolerance:
+        return "the energy reached the tolerance"
+    if end.swaps >= round(config.annealing.swaps * voxels):
+        return "all swaps were done"
+    return f"no swap was accepted in {config.annealing.patience:g} sweeps"
 
 
 def _run(config: ReconstructConfig, annealing: Annealing, folder: Path, title: str) -> Course:

@@ -21,7 +21,7 @@ def compile_kernels(config: ReconstructConfig, device: torch.device) -> None:
             _anneal_a_little()
     elif device.type == "cpu" and "s3" in chosen_names(config) and _wraps_by_spectra(config):
         with told_compilation():
-            _correlate_a_little(config.descriptors.limit)
+            _correlate_a_little(config.descriptors.lags)
 
 
 @contextlib.contextmanager
@@ -56,7 +56,7 @@ def _wraps_by_spectra(config: ReconstructConfig) -> bool:
 
     if not (config.periodic or config.exemplar_periodic):
         return False
-    limit = config.descriptors.limit
+    limit = config.descriptors.lags
     levels = multigrid_levels(torch.empty(1, 1, *sorted(config.size)[:2]), limit)
     return any(spectral_is_cheaper(level, limit) for level in levels)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcrgen.commands._reconstruct_config import Method, Optimizer, ReconstructConfig, Variation, descriptor_names
+from mcrgen.commands._reconstruct_limit import FEWEST_LAGS
 from mcrgen.commands._reconstruct_unused import check_unused, refuse_pictures
 from mcrgen.commands._statistics import Statistics
 from mcrgen.commands._targets import ANNEALED, CORRELATIONS, KNOWN, SMALLEST_GRAM, chosen_names
@@ -36,8 +37,6 @@ def check_options(config: ReconstructConfig) -> None:
         require_positive("smoothing", config.smoothing)
     if config.phase_fraction is not None:
         require_fraction("phase_fraction", config.phase_fraction)
-    if config.interpolate is not None and config.interpolate < 2:
-        raise InputError(f"interpolate: expected 2 or more media, those at the ends included, got {config.interpolate}.")
     if config.optimization.slices_per_normal is not None and config.optimization.optimizer == Optimizer.lbfgs:
         raise InputError(
             "optimization.slices_per_normal: expected with the optimizer adam, since lbfgs needs the same loss in every step; "
@@ -91,7 +90,7 @@ def _check_descriptors(config: ReconstructConfig) -> None:
         require_positive(f"descriptors.weights.{field.name}", weight)
         if field.name not in names:
             raise InputError(
-                f"descriptors.weights.{field.name}: expected weights of {', '.join(names)} only; add "
+                f"descriptors.weights.{field.name}: expected weights of {', '.join(names).replace('_', '-')} only; add "
                 f"{field.name.replace('_', '-')} to --descriptors.names or leave its weight out."
             )
     shortest, limit = min(config.size), config.descriptors.limit
@@ -100,15 +99,27 @@ def _check_descriptors(config: ReconstructConfig) -> None:
             "descriptors.names: expected s2-map for an image only, as sections do not tell all lags of a volume; use s2 and "
             "s2-diagonal."
         )
-    if any(name in (*CORRELATIONS, *ANNEALED) for name in names) and not 1 <= limit <= shortest // 2:
-        raise InputError(
-            f"descriptors.limit: expected 1 to {shortest // 2}, half the shortest edge of the medium, got {limit}; "
-            f"use a larger --size or --descriptors.limit {shortest // 2}."
-        )
+    if any(name in (*CORRELATIONS, *ANNEALED) for name in names):
+        _check_limit(shortest, limit)
     if "gram" in names and shortest < SMALLEST_GRAM:
         raise InputError(
             f"size: expected {SMALLEST_GRAM} voxels or more along each edge for Gram matrices, got {shortest}; make the medium "
             "larger or leave gram out."
+        )
+
+
+def _check_limit(shortest: int, limit: int | None) -> None:
+    """Whether the medium has room for the limit, or for the least that is chosen where none is given."""
+    if limit is None:
+        if shortest < 2 * FEWEST_LAGS:
+            raise InputError(
+                f"size: expected {2 * FEWEST_LAGS} voxels or more along each edge for correlations, got {shortest}; make the "
+                "medium larger."
+            )
+    elif not 1 <= limit <= shortest // 2:
+        raise InputError(
+            f"descriptors.limit: expected 1 to {shortest // 2}, half the shortest edge of the medium, got {limit}; "
+            f"use a larger --size or --descriptors.limit {shortest // 2}."
         )
 
 
@@ -124,16 +135,17 @@ def check_exemplars(config: ReconstructConfig, exemplars: Exemplars) -> None:
             f"size: expected {math.ceil(1.0 / rarest)} voxels or more for one of the rarest phase, got {voxels}; make the "
             "medium larger."
         )
-    names = chosen_names(config)
+    names, limit = chosen_names(config), config.descriptors.limit
     needed = max(
-        2 * config.descriptors.limit if any(name in (*CORRELATIONS, *_PAIRS) for name in names) else 2,
+        2 * (FEWEST_LAGS if limit is None else limit) if any(name in (*CORRELATIONS, *_PAIRS) for name in names) else 2,
         SMALLEST_GRAM if "gram" in names else 2,
     )
+    smaller = "" if limit is None else " or a smaller --descriptors.limit"
     for (option, path), labels in zip(exemplars.files, exemplars.media, strict=True):
         if min(labels.shape) < needed:
             raise InputError(
                 f"{option}: expected at least {needed} pixels along each edge for these descriptors, '{path}' has "
-                f"{' x '.join(map(str, labels.shape))}; use a larger image or a smaller --descriptors.limit."
+                f"{' x '.join(map(str, labels.shape))}; use a larger image{smaller}."
             )
 
 
@@ -144,19 +156,26 @@ def check_table(config: ReconstructConfig, table: Statistics) -> None:
         InputError: a descriptor that is not in it, a curve that ends before the limit, or pictures to compare with an image.
     """
     refuse_pictures(config)
+    limit = config.descriptors.limit
     there = [*table.curves, *(["variation"] if table.interface_density else []), "phase_fraction"]
+    advice = "leave it out" if config.descriptors.names else "choose by --descriptors.names"
     for name in descriptor_names(config):
         minimised = name == "variation" and config.descriptors.variation == Variation.minimised
         if name not in there and not minimised:
             raise InputError(
                 f"descriptors.names: expected any of {', '.join(n.replace('_', '-') for n in there)}, which '{table.path}' "
-                f"holds, got {name.replace('_', '-')}; leave it out or give the image."
+                f"holds, got {name.replace('_', '-')}; {advice} or give the image."
             )
         for values in table.curves.get(name, {}).values():
-            if len(values) < config.descriptors.limit:
+            if limit is None and len(values) < FEWEST_LAGS:
+                raise InputError(
+                    f"source: expected {FEWEST_LAGS} lags or more of {name.replace('_', '-')}, '{table.path}' has "
+                    f"{len(values)}; measure more of them."
+                )
+            if limit is not None and len(values) < limit:
                 raise InputError(
                     f"descriptors.limit: expected {len(values)} or less, as '{table.path}' has lags up to "
-                    f"{len(values) - 1}, got {config.descriptors.limit}."
+                    f"{len(values) - 1}, got {limit}."
                 )
 
 

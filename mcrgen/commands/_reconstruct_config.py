@@ -82,8 +82,9 @@ class DescriptorConfig:
     slices: Slices = Slices.together
     """together: the mean over the slices normal to an axis is matched, so that they may differ as those of a medium do;
     each: every slice is (Seibert et al. 2022, eq. 7)."""
-    limit: int = 16
-    """Lags of correlations, lineal path and polytopes stay below this, in voxels."""
+    limit: int | None = None
+    """Lags of correlations, lineal path and polytopes stay below this, in voxels. If not given, 16 (annealing: 32), or half
+    the shortest edge of the medium and of the images, or the lags of a table, where that is less."""
     multigrid: bool = True
     """Measure s2 and s3 on coarsened slices too, so that they see further than the limit."""
     variation: Variation = Variation.matched
@@ -92,6 +93,13 @@ class DescriptorConfig:
     """Weights of VGG-19 for gram: random (untrained filters), imagenet (downloaded) or a file."""
     sum_weight: float = 1.0
     """Three phases and more: weight of the mean squared distance of their indicators' sum from one."""
+
+    @property
+    def lags(self) -> int:
+        """The limit, once it is settled: how many lags there are, 0 among them."""
+        if self.limit is None:
+            raise ValueError("the limit is settled when the sources have been read")
+        return self.limit
 
 
 @dataclass(kw_only=True)
@@ -142,6 +150,8 @@ _USUAL = {
     Method.differentiable: ("s2", "s3", "variation", "phase_fraction"),
     Method.annealing: ("s2", "lineal_path"),
 }
+USUAL_LIMIT = {Method.differentiable: 16, Method.annealing: 32}
+"""Limit where there is room for it; annealing has no coarser levels to see further on."""
 
 
 @dataclass(kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,21 +42,37 @@ def write_medium(
     end = {"loss": None if best.failed else best.loss, "steps": best.steps, "ended": best.why}
     record = provenance("reconstruct", configuration.to_plain(config), inputs) | {"run": end, "errors": best.errors}
     write_json(sidecar(output), record)
-    _draw(config, best, sources[0], output)
+    _draw(config, best, sources, output)
     _tell(best.errors, output)
 
 
-def _draw(config: ReconstructConfig, best: Made, source: Source, output: Path) -> None:
-    """The figure of convergence."""
+def _draw(config: ReconstructConfig, best: Made, sources: Sequence[Source], output: Path) -> None:
+    """The figure of convergence; a medium between several images has all of them beside it."""
     from mcrgen.plotting.convergence import plot_convergence
     from mcrgen.plotting.slices import grey
 
     labels = best.labels
     middle = labels if labels.ndim < _VOLUME else labels[len(labels) // 2]
-    beside = {"exemplar": grey(example(source))} if isinstance(source, Exemplars) else {}
+    images = [grey(example(source)) for source in sources if isinstance(source, Exemplars)]
+    beside = {f"exemplar {number}" if len(images) > 1 else "exemplar": image for number, image in enumerate(images, 1)}
     beside |= {"reconstructed": middle / max(1, int(labels.max()))}
     path, title = working_folder(output) / "convergence.png", f"{output.name}: {best.why}"
     plot_convergence(path, best.course, beside, title=title, unit=_UNITS[config.method])
+
+
+def tell_media(outputs: Sequence[Path]) -> None:
+    """Show how the search for each of several media ended, which tells those that have converged from the others."""
+    from rich.table import Table
+
+    from mcrgen.io.provenance import sidecar
+
+    table = Table("medium", "phase fractions", "loss", "steps", "ended")
+    for output in outputs:  # their records, as the media themselves may be too large to keep all
+        record = json.loads(sidecar(output).read_text())
+        end, fractions = record["run"], record["errors"]["phase_fractions"]["found"]
+        found = " ".join(f"{value:.4f}" for value in fractions)
+        table.add_row(output.stem, found, f"{end['loss']:.3g}", str(end["steps"]), end["ended"])
+    console.print(table)
 
 
 def _tell(errors: dict[str, Any], output: Path) -> None:

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcrgen.commands._exemplars import Exemplars, read_exemplars, with_absolute_paths
+from mcrgen.commands._exemplars import Exemplars, exemplar_files, read_exemplars, with_absolute_paths
 from mcrgen.commands._reconstruct_checks import check_exemplars, check_output, check_table
 from mcrgen.commands._reconstruct_config import ReconstructConfig
+from mcrgen.commands._reconstruct_limit import settled_limit
 from mcrgen.commands._statistics import SUFFIXES, Statistics, read_statistics
-from mcrgen.errors import InputError, require_free
+from mcrgen.errors import InputError, require_file, require_free
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,23 +38,25 @@ def inputs_of(source: Source, start: Path | None) -> dict[str, Path]:
     return files | ({} if start is None else {"start": start})
 
 
+def require_files(config: ReconstructConfig) -> None:
+    """Raise unless every file to read is there; none is opened.
+
+    Raises:
+        InputError: no such file, or paths or images that are not given as they should be.
+    """
+    given = _given(config)
+    files = [("source" if _is_table(path) else "data.image", path) for path in given] or exemplar_files(config.data)
+    for name, path in (*files, *([("start", config.start)] if config.start else [])):
+        require_file(name, path)
+
+
 def read_sources(config: ReconstructConfig) -> tuple[list[ReconstructConfig], list[Source]]:
-    """The sources, and the options with each of them in its place.
+    """The sources, and the options with each of them in its place and with a limit that fits all of them.
 
     Raises:
         InputError: too few or too many paths, or a source that is none.
     """
-    given = config.paths if config.interpolate else config.paths[:-1]
-    if config.interpolate:
-        if len(given) < 2:
-            raise InputError(f"interpolate: expected two or more images to go between, got {len(given)}.")
-    elif len(config.paths) not in (1, _WHOLE):
-        raise InputError(
-            f"paths: expected SOURCE OUT, or OUT alone with --data.images and the like, got {len(config.paths)} paths; media "
-            "between several sources are made by --interpolate."
-        )
-    if given and config.data.image is not None:
-        raise InputError(f"data.image: expected without the source '{given[0]}'; give the image in one way only.")
+    given = _given(config)
     if not given:
         configs = [replace(config, data=with_absolute_paths(config.data))]
     else:
@@ -64,11 +67,38 @@ def read_sources(config: ReconstructConfig) -> tuple[list[ReconstructConfig], li
             "interpolate: expected sources with equally many phases, got "
             f"{', '.join(str(_phase_count(source)) for source in sources)}."
         )
-    return configs, sources
+    limit = settled_limit(config, sources)
+    return [replace(one, descriptors=replace(one.descriptors, limit=limit)) for one in configs], sources
+
+
+def _given(config: ReconstructConfig) -> tuple[Path, ...]:
+    """The sources among the paths.
+
+    Raises:
+        InputError: too few or too many paths or media between them, or an image that is given by its option too.
+    """
+    if config.interpolate is not None and config.interpolate < 2:
+        raise InputError(f"interpolate: expected 2 or more media, those at the ends included, got {config.interpolate}.")
+    given = config.paths if config.interpolate else config.paths[:-1]
+    if config.interpolate:
+        if len(given) < 2:
+            raise InputError(f"interpolate: expected two or more images to go between, got {len(given)}.")
+    elif len(config.paths) not in (1, _WHOLE):
+        raise InputError(
+            f"paths: expected SOURCE OUT, or OUT alone with --data.images and the like, got {len(config.paths)} paths; media "
+            "between several sources are made by --interpolate."
+        )
+    data = config.data
+    images = (data.image, data.images, data.images_z, data.images_y, data.images_x)
+    if not (given or any(images)) and config.paths[0].is_file():
+        raise InputError(f"paths: expected SOURCE OUT, got '{config.paths[0]}' alone; name the output after it.")
+    if given and data.image is not None:
+        raise InputError(f"data.image: expected without the source '{given[0]}'; give the image in one way only.")
+    return given
 
 
 def _read_one(config: ReconstructConfig, path: Path | None) -> Source:
-    if path is not None and path.suffix.lower() in SUFFIXES:
+    if path is not None and _is_table(path):
         if config.interpolate:
             raise InputError(f"interpolate: expected images, '{path}' is a table of descriptors; give its image.")
         if config.phase_fraction is not None and path.suffix.lower() != ".csv":
@@ -83,6 +113,10 @@ def _read_one(config: ReconstructConfig, path: Path | None) -> Source:
     exemplars = read_exemplars(config.data)
     check_exemplars(config, exemplars)
     return exemplars
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
 
 
 def _phase_count(source: Source) -> int:

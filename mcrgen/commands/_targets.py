@@ -104,7 +104,7 @@ def descriptor_parts(
     from mcrgen.losses.slice_descriptors import Correlations, gram
 
     settings = config.descriptors
-    at = Correlations(settings.limit, _ALL_LEVELS if settings.multigrid else 1, periodic)
+    at = Correlations(settings.lags, _ALL_LEVELS if settings.multigrid else 1, periodic)
     known: dict[str, Parts] = {
         "s2": at.two_point_curves if curves else at.two_point,
         "s3": at.three_point,
@@ -142,7 +142,7 @@ def level_count(config: ReconstructConfig, images: Sequence[tuple[int, ...]]) ->
         return 1
     names, smallest = chosen_names(config), 2
     if any(name in CORRELATIONS for name in names):
-        smallest = 2 * config.descriptors.limit
+        smallest = 2 * config.descriptors.lags
     if "gram" in names:
         smallest = max(smallest, SMALLEST_GRAM)
     most = 1 + coarsest_level(config.size, smallest)
@@ -199,14 +199,14 @@ def goal_of_table(config: ReconstructConfig, table: Statistics) -> Goal:
 
     dimensions, names = len(config.size), chosen_names(config)
     axes = _AXES[-dimensions:] if table.covers(dimensions) else "---"[:dimensions]
-    structureless = _without_structure(table.fraction, config.descriptors.limit)
+    structureless = _without_structure(table.fraction, config.descriptors.lags)
     levels = _table_levels(config, table)
     targets: Targets = {name: [{} for _ in range(levels)] for name in names}
     for normal in range(1 if dimensions == 2 else 3):
         along = [axis for place, axis in enumerate(axes) if dimensions == 2 or place != normal]
         for name in names:
             for level in range(levels):
-                wanted = _of_table(table, name, along, level, config.descriptors.limit)
+                wanted = _of_table(table, name, along, level, config.descriptors.lags)
                 targets[name][level][normal] = SliceTarget.between([wanted], [structureless[name].expand(wanted.shape)])
     fractions = (1.0 - table.fraction, table.fraction) if table.phase else (table.fraction, 1.0 - table.fraction)
     return Goal(targets, fractions, table.phase, table.voxel_size_um)
@@ -241,6 +241,6 @@ def _table_levels(config: ReconstructConfig, table: Statistics) -> int:
     names, levels = chosen_names(config), level_count(config, [])
     curves = [table.curves[name] for name in (*names, "s2") if name in table.curves]
     longest = min(len(values) for curve in curves for values in curve.values())
-    while levels > 1 and (config.descriptors.limit - 1) << (levels - 1) >= longest:
+    while levels > 1 and (config.descriptors.lags - 1) << (levels - 1) >= longest:
         levels -= 1
     return levels if "s2" in table.curves or "variation" not in names else 1

@@ -17,13 +17,14 @@ from mcrgen.commands._learning import example
 from mcrgen.commands._made import Made
 from mcrgen.commands._reconstruct_checks import check_options
 from mcrgen.commands._reconstruct_config import Method, ReconstructConfig
-from mcrgen.commands._reconstruct_record import write_medium
+from mcrgen.commands._reconstruct_record import tell_media, write_medium
 from mcrgen.commands._reconstruct_sources import (
     OPTIONS,
     Source,
     output_files,
     read_sources,
     read_start,
+    require_files,
     require_output,
     working_folder,
 )
@@ -46,10 +47,12 @@ class ReconstructResult:
     Attributes:
         outputs: the media.
         errors: of each, by descriptor.
+        ended: why the search for each ended.
     """
 
     outputs: tuple[Path, ...]
     errors: tuple[dict[str, Any], ...]
+    ended: tuple[str, ...]
 
 
 def run(config: ReconstructConfig) -> ReconstructResult:
@@ -62,6 +65,7 @@ def run(config: ReconstructConfig) -> ReconstructResult:
         InputError: bad input, before any work; or the loss was no number: the last good medium is written all the same.
         StoppedError: stopped by a signal; the message says how to go on.
     """
+    require_files(config)
     check_options(config)
     device = resolve_device(config.optimization.device)
     configs, sources = read_sources(config)
@@ -85,16 +89,19 @@ def _reconstruct(
     compile_kernels(configs[0], device)
     with console.status("measuring the source"):
         goals = [_goal(config, source) for config, source in zip(configs, sources, strict=True)]
-    errors = []
+    errors, ended = [], []
     for number, output in enumerate(outputs):
         place = number * (len(goals) - 1) / max(1, len(outputs) - 1)
         before = min(int(place), max(0, len(goals) - 2))
         goal = goals[0] if len(goals) == 1 else _between(goals[before], goals[before + 1], place - before)
-        made = _one(configs[0], sources, goal, output, device, start)
+        made = _one(configs[0], sources, sources[round(place)], goal, output, device, start)
         errors.append(made.errors)
+        ended.append(made.why)
         if made.interrupted and output != outputs[-1]:
             raise StoppedError(f"stopped when '{output}' was written; go on with the same command and --resume.")
-    return ReconstructResult(tuple(outputs), tuple(errors))
+    if len(outputs) > 1:
+        tell_media(outputs)
+    return ReconstructResult(tuple(outputs), tuple(errors), tuple(ended))
 
 
 def _between(first: Goal | AnnealingGoal, second: Goal | AnnealingGoal, share: float) -> Goal | AnnealingGoal:
@@ -112,30 +119,31 @@ def _goal(config: ReconstructConfig, source: Source) -> Goal | AnnealingGoal:
 def _one(
     config: ReconstructConfig,
     sources: Sequence[Source],
+    nearest: Source,
     goal: Goal | AnnealingGoal,
     output: Path,
     device: torch.device,
     start: NDArray[np.uint8] | None,
 ) -> Made:
-    """Reconstruct one medium, several times if asked to, and write the best.
+    """Reconstruct one medium, several times if asked to, and write the best; pictures show it beside the nearest source.
 
     Raises:
         InputError: the loss was no number.
         StoppedError: a signal came in the last step of a run that others were to follow.
     """
-    folder, curves = working_folder(output), isinstance(sources[0], Statistics)
+    folder, curves = working_folder(output), isinstance(nearest, Statistics)
     _prepare(config, folder)
     made: list[Made] = []
     restarts = config.optimization.restarts
     for restart in range(restarts):
-        alone = restarts == 1
-        own, title = (folder, "reconstructing") if alone else (folder / f"run_{restart + 1}", f"run {restart + 1}")
+        own = folder if restarts == 1 else folder / f"run_{restart + 1}"
+        title = _title(config, output, restart + 1)
         own.mkdir(parents=True, exist_ok=True)
         seed = config.seed + restart
         if isinstance(goal, AnnealingGoal):
             made.append(anneal(config, goal, seed, own, start=start, title=title))
         else:
-            callbacks = _callbacks(config, own, sources[0], goal)
+            callbacks = _callbacks(config, own, nearest, goal)
             made.append(reconstruct(config, goal, seed, own, callbacks, device, curves=curves, start=start, title=title))
         if made[-1].interrupted and restart + 1 < restarts:
             raise StoppedError(f"stopped after run {restart + 1} of {restarts}; go on with the same command and --resume.")
@@ -149,6 +157,14 @@ def _one(
     return replace(best, interrupted=made[-1].interrupted)
 
 
+def _title(config: ReconstructConfig, output: Path, run: int) -> str:
+    """What tells a run from the others of a command."""
+    parts = [output.stem] if config.interpolate else []
+    if config.optimization.restarts > 1:
+        parts.append(f"run {run}")
+    return ", ".join(parts) or "reconstructing"
+
+
 def _prepare(config: ReconstructConfig, folder: Path) -> None:
     """Clear what an earlier run left, or check that it was this one.
 
@@ -160,8 +176,9 @@ def _prepare(config: ReconstructConfig, folder: Path) -> None:
         before = configuration.to_plain(configuration.load(ReconstructConfig, saved))
         changed = [key for key in configuration.differences(plain, before) if not key.startswith(_FREE_ON_RESUME)]
         if changed:
+            differ = "differs" if len(changed) == 1 else "differ"
             raise InputError(
-                f"resume: {', '.join(changed)} differ from the run in '{folder}'; give the same options or another output."
+                f"resume: {', '.join(changed)} {differ} from the run in '{folder}'; give the same options or another output."
             )
         return
     if folder.exists():

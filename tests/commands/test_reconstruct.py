@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from tiny_reconstruction import ANNEALED, CURVES, read, record, run, tiny_reconstruction
 from torch import Tensor
@@ -27,6 +29,7 @@ from mcrgen.descriptors.two_point_map import two_point_map
 from mcrgen.descriptors.variation import normalised_variation
 from mcrgen.errors import InputError
 from mcrgen.io.provenance import sha256
+from mcrgen.plotting import convergence
 
 CORRELATIONS = ["descriptors.names=[s2,s3,variation,phase-fraction]"]
 
@@ -192,7 +195,7 @@ def test_the_run_of_the_lowest_loss_is_kept(image: Path, tmp_path: Path, method:
 
 
 @pytest.mark.parametrize("method", [["descriptors.names=[s2,phase-fraction]"], ANNEALED])
-def test_media_between_two_images(tmp_path: Path, method: list[str]) -> None:
+def test_media_between_two_images(tmp_path: Path, method: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Images of two sizes, of 30 % and of 60 %: phase fractions go in equal steps."""
     for name, size, fraction in (("a", (30, 26), 0.3), ("b", (20, 24), 0.6)):
         np.save(tmp_path / f"{name}.npy", gaussian_level_cut(size, (1 - fraction, fraction), 1.5, seed=1))
@@ -200,12 +203,55 @@ def test_media_between_two_images(tmp_path: Path, method: list[str]) -> None:
     folder = tmp_path / "between"
     result = run(images, (12, 14), *method, "interpolate=3", f"output={folder}")
     assert result.outputs == tuple(folder / f"medium_{number:02d}.tif" for number in range(3))
+    runs = [record(path)["run"] for path in result.outputs]
+    assert result.ended == tuple(one["ended"] for one in runs)
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│ medium_0")]
+    for number, (row, one) in enumerate(zip(rows, runs, strict=True)):
+        cells = [f"medium_0{number}", f"{one['loss']:.3g}", str(one["steps"]), one["ended"]]
+        assert [cell.strip() for cell in (row[0], *row[2:])] == cells
     wanted = [errors["phase_fractions"]["wanted"][1] for errors in result.errors]
     np.testing.assert_allclose(wanted, [0.3, 0.45, 0.6], atol=1e-3)
     for path, fraction in zip(result.outputs, wanted, strict=True):
         assert abs(read(path).mean() - fraction) < 2.0 / (12 * 14)
         assert set(record(path)["inputs"]) == {"image 1", "image 2"}
         assert (working_folder(path) / "convergence.png").exists()
+
+
+def test_media_between_two_images_are_compared_with_the_nearer_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And shown with both."""
+    images = {name: gaussian_level_cut((24, 20), (1 - f, f), 1.5, seed=1) for name, f in (("a", 0.3), ("b", 0.6))}
+    for name, labels in images.items():
+        np.save(tmp_path / f"{name}.npy", labels)
+    shown: list[dict[str, NDArray[np.float32]]] = []
+    monkeypatch.setattr(convergence, "plot_convergence", lambda path, course, beside, **_: shown.append(beside))
+    monitored = ["record.monitor_every=2", "record.monitor_size=8", f"output={tmp_path}", "optimization.max_steps=1"]
+    outputs = run([tmp_path / "a.npy", tmp_path / "b.npy"], (12, 14), CURVES, "interpolate=4", *monitored).outputs
+    for output, nearer, beside in zip(outputs, "aabb", shown, strict=True):
+        with next(working_folder(output).glob("monitor/*.csv")).open() as file:
+            row = next(row for row in csv.DictReader(file) if row["curve"] == "s2" and float(row["r"]) == 0.0)
+        assert float(row["exemplar"]) == pytest.approx(images[nearer].mean(), abs=1e-6)
+        np.testing.assert_array_equal(beside["exemplar 1"], images["a"])
+        np.testing.assert_array_equal(beside["exemplar 2"], images["b"])
+        assert list(beside) == ["exemplar 1", "exemplar 2", "reconstructed"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "ended", "swaps"),
+    [
+        (["annealing.swaps=0.5"], "all swaps were done", 84),  # half of 12 x 14
+        (["annealing.tolerance=10"], "the energy reached the tolerance", 0),
+        (
+            ["annealing.swaps=500", "annealing.rule=quench", "annealing.patience=0.25"],
+            "no swap was accepted in 0.25 sweeps",
+            None,
+        ),
+    ],
+)
+def test_why_annealing_ended(image: Path, tmp_path: Path, schedule: list[str], ended: str, swaps: int | None) -> None:
+    result = run([image, tmp_path / "m.npy"], (12, 14), *ANNEALED, *schedule)
+    end = record(tmp_path / "m.npy")["run"]
+    assert result.ended == (end["ended"],) == (ended,)
+    assert end["steps"] == swaps if swaps is not None else 0 < end["steps"] < 500 * 168
 
 
 @pytest.mark.parametrize("wraps", [True, False])

@@ -37,7 +37,11 @@ ANNEALING = "method=annealing"
         (SQUARE, [ANNEALING, "descriptors.names=[s3]"], r"descriptors.names: expected any of s2, s2-diagonal, .*, got 's3'"),
         (SQUARE, ["descriptors.names=[p4]"], r"descriptors.names: expected any of .*, got 'p4'; leave it out"),
         (CUBE, [ANNEALING, "descriptors.names=[s2_map]"], r"expected s2-map for an image only, .* use s2 and s2-diagonal"),
-        (SQUARE, ["descriptors.weights.gram=2"], r"descriptors.weights.gram: .* add gram to --descriptors.names or leave its"),
+        (
+            SQUARE,
+            ["descriptors.weights.gram=2"],
+            r"weights.gram: expected weights of s2, .*, phase-fraction only; add gram to --de",
+        ),
         (SQUARE, ["descriptors.weights.s2=0"], r"descriptors.weights.s2: expected a number greater than 0, got 0"),
         ((12, 20), ["descriptors.names=[gram]"], r"size: expected 16 voxels or more along each edge for Gram matrices, got 12"),
         (SQUARE, ["optimization.slices_per_normal=2"], r"slices_per_normal: expected with the optimizer adam"),
@@ -125,6 +129,8 @@ def test_paths(image: Path, tmp_path: Path) -> None:
         run([tmp_path / "out.tif"], SQUARE, CURVES)
     with pytest.raises(InputError, match=r"data.image: no such file '.*none.tif'"):
         run([tmp_path / "none.tif", tmp_path / "out.tif"], SQUARE, CURVES)
+    with pytest.raises(InputError, match=r"paths: expected SOURCE OUT, got '.*' alone; name the output after it"):
+        run([image], SQUARE, CURVES)
     with pytest.raises(InputError, match=r"interpolate: expected two or more images to go between, got 1"):
         run([image], SQUARE, CURVES, "interpolate=2")
 
@@ -254,12 +260,36 @@ def test_a_table_of_three_phases(image3: Path, tmp_path: Path) -> None:
 
 
 def test_one_sentence_and_exit_code_two_from_the_shell(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["reconstruct", str(image), str(tmp_path / "o.tif"), "--size", "12", "12"]) == 2
+    command = ["reconstruct", str(image), str(tmp_path / "o.tif"), "--size", "12", "12", "--descriptors.limit", "16"]
+    assert main(command) == 2
     assert capsys.readouterr().err == (
         "mcrgen: descriptors.limit: expected 1 to 6, half the shortest edge of the medium, got 16; "
         "use a larger --size or --descriptors.limit 6.\n"
     )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("paths", "overrides", "message"),
+    [
+        (["none.tif", "out.tif"], [], r"data.image: no such file '.*none.tif'"),
+        (["none.json", "out.tif"], [], r"source: no such file '.*none.json'"),
+        (["out.tif"], ["data.images=[{image},{none}]"], r"data.images: no such file '.*none'"),
+        (["out.tif"], ["data.images_z=[{image}]", "data.images_x=[{none}]"], r"data.images_x: no such file '.*none'"),
+        (["{image}", "out.tif"], ["start={none}"], r"start: no such file '.*none'"),
+        (["{image}", "none.tif"], ["interpolate=2"], r"data.image: no such file '.*none.tif'"),
+        (["folder", "out.tif"], [], r"data.image: expected a file, got the folder '.*folder'; name the file in it"),
+    ],
+)
+def test_a_missing_file_is_told_before_a_wrong_limit(
+    image: Path, tmp_path: Path, paths: list[str], overrides: list[str], message: str
+) -> None:
+    """And before a file that is no image at all is read."""
+    (tmp_path / "folder").mkdir()
+    names = {"image": image, "none": tmp_path / "none"}
+    given = [tmp_path / path.format(**names) for path in paths]
+    with pytest.raises(InputError, match=message):
+        run(given, SQUARE, *(override.format(**names) for override in overrides), "descriptors.limit=99")
 
 
 def test_each_method_has_its_usual_descriptors() -> None:
