@@ -151,7 +151,7 @@ class CalibrationConfig:
     batchnorm_block_size: int = 64
     """Their edge length, in voxels."""
     threshold_blocks: int = 16
-    """Cubes to choose the threshold on."""
+    """Cubes to choose the threshold on, every other made from the opposite noise."""
     threshold_block_size: int = 128
     """Their edge length, in voxels."""
     fractions: int = 9

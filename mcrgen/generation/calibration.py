@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -39,11 +39,6 @@ class Calibration:
     achieved: tuple[float, ...]
     precision: str
     voxels: int
-
-
-def _cubes(count: int, size: int, halo: int) -> list[tuple[Triple, Triple]]:
-    """Origin and shape of independent cubes: far enough apart not to share a noise voxel."""
-    return [((i * (size + 2 * halo), 0, 0), (size, size, size)) for i in range(count)]
 
 
 @torch.no_grad()
@@ -96,7 +91,7 @@ def calibrate(
         fractions: target of each phase; they sum to one.
         phase: index of the phase of interest.
         precision: name of the generator's arithmetic, for the record.
-        blocks: number of independent cubes.
+        blocks: number of cubes; see :func:`calibration_scores`.
         block_size: their edge length in voxels.
     """
     scores = calibration_scores(generator, blocks=blocks, block_size=block_size)
@@ -113,12 +108,20 @@ def calibration_of(scores: NDArray[np.float32], fractions: Sequence[float], *, p
 
 
 def calibration_scores(generator: ScoreField, *, blocks: int, block_size: int) -> NDArray[np.float32]:
-    """Scores ``(C, N)`` of the calibration volumes: independent cubes, of that edge length in voxels."""
-    parts = [
-        generator.scores(Noise(CALIBRATION_SEED), origin, shape).float().flatten(1).cpu().numpy()
-        for origin, shape in _cubes(blocks, block_size, generator.halo)
-    ]
+    """Scores ``(C, N)`` of the calibration volumes: cubes of that edge length in voxels, every other with the opposite noise.
+
+    Antithetic variates (Hammersley, Morton, Proc. Camb. Phil. Soc. 52 (1956) 449): where a cube of noise makes more of a phase
+    than the mean, its opposite mostly makes less. The pairs are far enough apart not to share a noise voxel.
+    """
+    noise, edge = Noise(CALIBRATION_SEED), block_size + 2 * generator.halo
+    signs = (noise, replace(noise, mask=_minus_one))
+    cubes = [(signs[i % 2], (i // 2 * edge, 0, 0)) for i in range(blocks)]
+    parts = [generator.scores(signed, origin, (block_size,) * 3).float().flatten(1).cpu().numpy() for signed, origin in cubes]
     return np.concatenate(parts, axis=1)
+
+
+def _minus_one(origin: Triple, shape: Triple) -> NDArray[np.float32]:
+    return np.broadcast_to(np.float32(-1.0), shape)
 
 
 def rescale_fractions(fractions: Sequence[float], phase: int, wanted: float) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ import torch
 from mcrgen.generation.calibration import (
     CALIBRATION_SEED,
     calibrate,
+    calibration_scores,
     classify,
     reestimate_batchnorm,
     rescale_fractions,
@@ -72,12 +73,40 @@ def test_calibrated_fraction_on_the_calibration_volumes() -> None:
     net = SWNN(out_channels=1, channels=5, layers=2, noise_channels=2).eval()
     generator = Generator(net.folded(torch.float32), net.halo, 2)
     calibration = calibrate(generator, (0.8, 0.2), phase=1, precision="fp32", blocks=2, block_size=12)
-    edge = 12 + 2 * net.halo
     noise = Noise(CALIBRATION_SEED)
-    labels = [classify(generator.scores(noise, (i * edge, 0, 0), (12,) * 3), calibration.bias, 1) for i in range(2)]
+    opposite = Noise(CALIBRATION_SEED, mask=lambda origin, shape: np.full(shape, -1.0, np.float32))
+    labels = [classify(generator.scores(n, (0, 0, 0), (12,) * 3), calibration.bias, 1) for n in (noise, opposite)]
     assert float(torch.stack(labels).float().mean()) == pytest.approx(0.2, abs=1 / 3456)
     assert calibration.voxels == 2 * 12**3
     assert calibration.achieved == pytest.approx((0.8, 0.2), abs=1 / 3456)
+
+
+def test_opposite_noise_takes_the_chance_of_few_cubes_out() -> None:
+    """Scores that are odd in the noise have the median zero, which independent cubes would miss by far."""
+    torch.manual_seed(0)
+    net = SWNN(out_channels=1, channels=4, layers=4, noise_channels=2).eval()
+    linear = Generator(net.folded(torch.float32), net.halo, 2)
+    for layer in linear.network.convolutions:  # means over long distances, so that cubes differ
+        torch.nn.init.constant_(layer.weight, 0.1)
+        torch.nn.init.zeros_(layer.bias)
+    linear.network.slope = 1.0
+    torch.nn.init.zeros_(linear.network.head.bias)
+    scores = calibration_scores(linear, blocks=4, block_size=12)[0].reshape(4, -1)
+    torch.testing.assert_close(torch.from_numpy(scores[1::2]), torch.from_numpy(-scores[::2]))
+    assert not np.array_equal(scores[0], scores[2])
+    first, second = np.median(scores[0]), np.median(scores[2])
+    assert min(abs(first), abs(second)) > 0.02 * scores.std()
+    calibration = calibrate(linear, (0.5, 0.5), phase=1, precision="fp32", blocks=4, block_size=12)
+    assert calibration.bias[0] == pytest.approx(0.0, abs=1e-3 * float(scores.std()))
+
+
+def test_an_odd_number_of_cubes() -> None:
+    torch.manual_seed(0)
+    net = SWNN(out_channels=3, channels=4, layers=2, noise_channels=2).eval()
+    generator = Generator(net.folded(torch.float32), net.halo, 2)
+    scores = calibration_scores(generator, blocks=3, block_size=6).reshape(3, 3, 6, 6, 6)
+    last = generator.scores(Noise(CALIBRATION_SEED), (6 + 2 * net.halo, 0, 0), (6, 6, 6))
+    torch.testing.assert_close(torch.from_numpy(scores[:, 2]), last)
 
 
 def test_rescaled_fractions_keep_the_proportions_of_the_rest() -> None:
