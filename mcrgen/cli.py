@@ -88,7 +88,7 @@ def _complain(message: object, code: int) -> int:
 
 def _run(name: str, args: list[str]) -> int:
     if name not in COMMANDS:
-        raise InputError(f"unknown command '{name}'{near_name(name, COMMANDS) or '; see `mcrgen --help`'}")
+        raise InputError(f"unknown command '{name}'{near_name(name, COMMANDS) or '; see `mcrgen --help`'}.")
     module = importlib.import_module(f"mcrgen.commands.{name.replace('-', '_')}")
     module.run(parse(name, module.run, args))
     return 0

@@ -162,7 +162,7 @@ def _check_keys(schema: type[Any], data: Any, source: str, prefix: str = "") -> 
 
 def _suggest(prefix: str, key: str, hints: dict[str, Any]) -> str:
     near = near_name(key, hints)
-    return near.replace("mean '", f"mean '{prefix}") if near else f"; known are {', '.join(hints)}"
+    return near.replace("perhaps '", f"perhaps '{prefix}") if near else f"; known are {', '.join(hints)}"
 
 
 def _build(schema: type[Any], data: dict[str, Any], missing: Any, prefix: str) -> Any:

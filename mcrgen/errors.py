@@ -24,9 +24,9 @@ class StoppedError(RuntimeError):
 
 
 def near_name(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest known name, or an empty string."""
+    """Return ``"; perhaps 'x' is meant"`` for the closest known name, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    return f"; perhaps '{close[0]}' is meant" if close else ""
 
 
 def require_positive(name: str, value: float) -> None:

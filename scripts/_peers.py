@@ -116,7 +116,7 @@ def measure_mcrpy(options: Options) -> dict[str, dict[str, Any]]:
     """
     for name in options.cases:
         if name not in CASES:
-            raise InputError(f"cases: expected some of {', '.join(CASES)}, got '{name}'{near_name(name, CASES) or '.'}")
+            raise InputError(f"cases: expected some of {', '.join(CASES)}, got '{name}'{near_name(name, CASES)}.")
     for name in ("evaluations", "threads"):
         require_positive(name, getattr(options, name))
     if options.seconds is not None:

@@ -138,7 +138,7 @@ def anneal(options: Options, windows: Path, folder: Path) -> Path:
             continue
         given = [
             f"paths=[{path}]", f"data.images=[{','.join(map(str, files))}]", f"size=[{size[0]},{size[1]}]", "periodic=false",
-            "descriptors.names=[s2]", f"descriptors.limit={min(32, size[0] // 2)}", "logging.wandb=disabled",
+            "descriptors.names=[s2]", "logging.wandb=disabled",
             f"seed={options.seed + number}", "overwrite=true", *swaps,
         ]  # fmt: skip
         wanted = config.load(mcrgen.ReconstructConfig, config.recipe("yeong_torquato"), given)

@@ -53,7 +53,7 @@ def test_config_file_and_flags(image: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["trian"], "unknown command 'trian'; did you mean 'train'?"),
+        (["trian"], "unknown command 'trian'; perhaps 'train' is meant."),
         (["generate", "none.ckpt", "v.tif"], "checkpoint: no such file 'none.ckpt'; check the path."),
         (["train", "--config"], "config: expected a file after --config, got nothing."),
         (

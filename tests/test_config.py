@@ -52,8 +52,8 @@ def test_round_trip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("data: {imge: a.tif}", r"unknown key 'data\.imge'; did you mean 'data\.image'"),
-        ("netwrk: {channels: 3}", r"unknown key 'netwrk'; did you mean 'network'"),
+        ("data: {imge: a.tif}", r"unknown key 'data\.imge'; perhaps 'data\.image' is meant"),
+        ("netwrk: {channels: 3}", r"unknown key 'netwrk'; perhaps 'network' is meant"),
         ("network: {channels: wide}", r"network\.channels.*wide"),
         ("network: 3", r"expected keys and values for network"),
         ("trainer: {precision: half}", r"trainer\.precision"),
@@ -79,7 +79,7 @@ def test_a_file_without_a_suffix_is_a_file(tmp_path: Path) -> None:
 
 
 def test_unknown_recipe_lists_those_there_are() -> None:
-    with pytest.raises(InputError, match=r"no recipe 'swn_quick'; did you mean 'swnn_quick'.*recipes: .*swnn"):
+    with pytest.raises(InputError, match=r"no recipe 'swn_quick'; perhaps 'swnn_quick' is meant.*recipes: .*swnn"):
         config.load(mcrgen.TrainConfig, Path("swn_quick"))
 
 

@@ -44,10 +44,10 @@ def check_options(config: ReconstructConfig) -> None:
         )
     _check_descriptors(config)
     check_unused(config)
-    if config.record.monitor_every and config.record.monitor_size > min(config.size):
+    window = config.record.monitor_size
+    if config.record.monitor_every and window is not None and window > min(config.size):
         raise InputError(
-            f"record.monitor_size: expected {min(config.size)} or less, the shortest edge of the medium, got "
-            f"{config.record.monitor_size}."
+            f"record.monitor_size: expected {min(config.size)} or less, the shortest edge of the medium, got {window}."
         )
 
 
@@ -81,8 +81,8 @@ def _check_descriptors(config: ReconstructConfig) -> None:
     for given, name in zip(config.descriptors.names, names, strict=False):
         if name not in all_known:
             known = [n.replace("_", "-") for n in all_known]
-            advice = near_name(given, known) or "; leave it out."
-            raise InputError(f"descriptors.names: expected any of {', '.join(known)}, got '{given}'{advice}")
+            advice = near_name(given, known) or "; leave it out"
+            raise InputError(f"descriptors.names: expected any of {', '.join(known)}, got '{given}'{advice}.")
     for field in fields(config.descriptors.weights):
         weight = getattr(config.descriptors.weights, field.name)
         if weight is None:

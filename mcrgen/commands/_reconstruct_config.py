@@ -142,14 +142,16 @@ class RecordConfig:
     """Steps between two preview pictures."""
     monitor_every: int = 0
     """Steps between two comparisons of windows of the medium with the exemplar (polytopes, S2, lineal path); 0: none."""
-    monitor_size: int = 32
-    """Edge length of these windows, in voxels."""
+    monitor_size: int | None = None
+    """Edge length of these windows, in voxels. If not given, 32, or the shortest edge of the medium where that is less."""
 
 
 _USUAL = {
     Method.differentiable: ("s2", "s3", "variation", "phase_fraction"),
     Method.annealing: ("s2", "lineal_path"),
 }
+USUAL_WINDOW = 32
+"""Edge length of the monitor's windows where there is room for it."""
 USUAL_LIMIT = {Method.differentiable: 16, Method.annealing: 32}
 """Limit where there is room for it; annealing has no coarser levels to see further on."""
 

@@ -15,7 +15,11 @@ from mcrgen.commands._made import Made
 from mcrgen.commands._reconstruct_config import Method, ReconstructConfig
 from mcrgen.commands._reconstruct_sources import Source, inputs_of, working_folder
 
-_UNITS = {Method.differentiable: "squared error (1: no structure)", Method.annealing: "energy"}
+_WORDS = {
+    Method.differentiable: {"unit": "squared error (1: no structure)", "count": "step", "total": "loss"},
+    Method.annealing: {"unit": "energy", "count": "swap", "total": "energy"},
+}
+"""How the figure of convergence calls things."""
 _VOLUME = 3
 
 
@@ -57,7 +61,7 @@ def _draw(config: ReconstructConfig, best: Made, sources: Sequence[Source], outp
     beside = {f"exemplar {number}" if len(images) > 1 else "exemplar": image for number, image in enumerate(images, 1)}
     beside |= {"reconstructed": middle / max(1, int(labels.max()))}
     path, title = working_folder(output) / "convergence.png", f"{output.name}: {best.why}"
-    plot_convergence(path, best.course, beside, title=title, unit=_UNITS[config.method])
+    plot_convergence(path, best.course, beside, title=title, **_WORDS[config.method])
 
 
 def tell_media(outputs: Sequence[Path]) -> None:

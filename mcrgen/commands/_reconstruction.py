@@ -113,7 +113,7 @@ def optimise(
     convergence, last = Convergence(), folder / "last.ckpt"
     resumable = Resumable(last, every=config.record.checkpoint_every)
     with progress_bar() as progress:
-        callbacks = [TrainingProgress(progress, "train/loss", title), *extra, convergence, resumable]
+        callbacks = [TrainingProgress(progress, "train/loss", title, average=False), *extra, convergence, resumable]
         trainer = make_trainer(
             open_loggers(config.logging, folder, configuration.to_plain(config)),
             callbacks,

@@ -16,7 +16,7 @@ from mcrgen.commands._hardware import resolve_device
 from mcrgen.commands._learning import example
 from mcrgen.commands._made import Made
 from mcrgen.commands._reconstruct_checks import check_options
-from mcrgen.commands._reconstruct_config import Method, ReconstructConfig
+from mcrgen.commands._reconstruct_config import USUAL_WINDOW, Method, ReconstructConfig
 from mcrgen.commands._reconstruct_record import tell_media, write_medium
 from mcrgen.commands._reconstruct_sources import (
     OPTIONS,
@@ -199,10 +199,11 @@ def _callbacks(config: ReconstructConfig, folder: Path, source: Source, goal: Go
         return []
     callbacks: list[Callback] = [SampleImages(folder / "previews", example(source), every=config.record.preview_every)]
     if config.record.monitor_every:
+        window = config.record.monitor_size or min(USUAL_WINDOW, *config.size)
         callbacks.append(
             make_monitor(
-                source, folder / "monitor", goal.fractions, every=config.record.monitor_every, samples=_WINDOWS,
-                size=config.record.monitor_size, max_lag=config.record.monitor_size // 2,
+                source, folder / "monitor", goal.fractions, every=config.record.monitor_every, samples=_WINDOWS, size=window,
+                max_lag=window // 2,
             )
         )  # fmt: skip
     return callbacks

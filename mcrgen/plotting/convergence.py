@@ -51,7 +51,9 @@ class Course:
             del self.pictures[early]
 
 
-def plot_convergence(path: Path, course: Course, beside: Mapping[str, NDArray[Any]], *, title: str, unit: str) -> None:
+def plot_convergence(
+    path: Path, course: Course, beside: Mapping[str, NDArray[Any]], *, title: str, unit: str, count: str, total: str
+) -> None:
     """Write errors on a logarithmic scale, and pictures beside them.
 
     Args:
@@ -60,8 +62,10 @@ def plot_convergence(path: Path, course: Course, beside: Mapping[str, NDArray[An
         beside: title -> ``(H, W)`` in [0, 1], to show before the pictures of the course.
         title: title of the figure.
         unit: what the errors are.
+        count: what the steps are.
+        total: what ``loss`` is called.
     """
-    pictures = dict(beside) | {f"step {step:,}": picture for step, picture in sorted(course.pictures.items())}
+    pictures = dict(beside) | {f"{count} {step:,}": picture for step, picture in sorted(course.pictures.items())}
     rows = max(1, -(-len(pictures) // _COLUMNS))
     figure = Figure(figsize=(5.0 + 2.2 * _COLUMNS, max(3.6, 2.5 * rows)), layout="constrained")
     figure.suptitle(title, fontsize=10)
@@ -71,11 +75,11 @@ def plot_convergence(path: Path, course: Course, beside: Mapping[str, NDArray[An
         axes.plot(
             course.steps[-len(values) :],
             values,
-            label=_NAMES.get(name, name.replace("_", " ")),
+            label=total if name == "loss" else _NAMES.get(name, name.replace("_", " ")),
             lw=2.0 if name == "loss" else 1.0,
         )
     axes.set_yscale("log")
-    axes.set_xlabel("step")
+    axes.set_xlabel(count)
     axes.set_ylabel(unit)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

@@ -35,15 +35,15 @@ class Schedule:
     Attributes:
         rule: acceptance and cooling.
         acceptance: part of the swaps that raise the energy which is accepted at the start; sets the first temperature.
-        factor: of the temperature from one chain to the next; with ``lam`` to the power of the relative deviation from the rate
-            of acceptance aimed at, 10 at most.
+        factor: of the temperature from one chain to the next; with the rule lam to the power of the relative deviation from the
+            rate of acceptance aimed at, 10 at most.
         chain: attempted swaps per voxel after which a chain ends.
         chain_accepted: accepted swaps per voxel after which it ends before.
         interface: part of the attempts that draw both voxels at interfaces (voxels with a face neighbour of another phase)
             instead of anywhere. A swap can take a voxel away from all interfaces, so that its reverse cannot be drawn and the
             numbers of candidates differ: there is no detailed balance then and no Boltzmann distribution at T > 0, only a
             minimiser that wastes fewer attempts.
-        swaps: attempts per voxel after which annealing ends; ``lam`` is planned for that many.
+        swaps: attempts per voxel after which annealing ends; the rule lam is planned for that many.
         patience: rejected swaps in a row, per voxel, after which it ends.
         tolerance: energy at or below which it ends.
     """

@@ -102,7 +102,7 @@ def test_an_image_with_its_pores(volume: Path, tmp_path: Path) -> None:
     [
         (
             {"descriptors": ("s2", "linal-path")},
-            r"descriptors: expected any of s2, .* got 'linal-path'; did you mean 'lineal-path'",
+            r"descriptors: expected any of s2, .* got 'linal-path'; perhaps 'lineal-path' is meant",
         ),
         ({"descriptors": ()}, r"descriptors: expected at least one name"),
         ({"phase": 3}, r"phase: expected one of the label values 0, 1, 2, got 3"),

@@ -330,7 +330,7 @@ def test_bad_options_for_images(options: dict[str, Any], message: str, images_mo
         (["data.held_out=1.0"], "data.held_out: expected 0 or more and less than 1"),
         (["loss.label_smoothing=0.1"], "loss.label_smoothing: expected with --method dcgan only"),
         (["optimizer.betas=[0.5,1.0]"], "optimizer.betas: expected 0 or more and less than 1, got 1.0"),
-        (["monitor.select=s3_mse"], "monitor.select: expected one of .* did you mean 's2_mse'"),
+        (["monitor.select=s3_mse"], "monitor.select: expected one of .* perhaps 's2_mse' is meant"),
         (["monitor.samples=1"], "monitor.samples: expected 2 or more"),
         (["loss.gradient_penalty=-1"], "loss.gradient_penalty: expected 0"),
         (["loss.instance_noise=.nan"], "loss.instance_noise: expected 0 .* got nan"),
@@ -435,6 +435,6 @@ def test_the_method_chooses_the_options(capsys: pytest.CaptureFixture[str], tmp_
     assert isinstance(parse("train", train_command.run, ["--config", "swnn_quick"]), mcrgen.TrainConfig)
     assert isinstance(parse("train", train_command.run, []), mcrgen.TrainConfig)
     assert main(["train", "--method", "wgangp"]) == 2
-    assert "method: expected one of swnn, wgan_gp, dcgan, got 'wgangp'; did you mean 'wgan_gp'?" in capsys.readouterr().err
+    assert "method: expected one of swnn, wgan_gp, dcgan, got 'wgangp'; perhaps 'wgan_gp' is meant" in capsys.readouterr().err
     (tmp_path / "mine.yaml").write_text("method: gan\n")
     assert main(["train", "--config", str(tmp_path / "mine.yaml")]) == 2

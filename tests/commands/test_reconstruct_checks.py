@@ -32,7 +32,7 @@ ANNEALING = "method=annealing"
         (
             SQUARE,
             ["descriptors.names=[lineal]"],
-            r"expected any of s2, .*, got 'lineal'; did you mean 'lineal-path'",
+            r"expected any of s2, .*, got 'lineal'; perhaps 'lineal-path' is meant",
         ),
         (SQUARE, [ANNEALING, "descriptors.names=[s3]"], r"descriptors.names: expected any of s2, s2-diagonal, .*, got 's3'"),
         (SQUARE, ["descriptors.names=[p4]"], r"descriptors.names: expected any of .*, got 'p4'; leave it out"),
@@ -52,7 +52,7 @@ ANNEALING = "method=annealing"
         (SQUARE, ["record.checkpoint_every=0"], r"record.checkpoint_every: expected a number greater than 0, got 0"),
         (
             SQUARE,
-            ["record.monitor_every=5"],
+            ["record.monitor_every=5", "record.monitor_size=32"],
             r"record.monitor_size: expected 12 or less, the shortest edge of the medium, got 32",
         ),
         (SQUARE, ["descriptors.sum_weight=-1"], r"descriptors.sum_weight: expected 0 or more, got -1"),

@@ -47,7 +47,7 @@ def test_a_value_given_twice(model: Path) -> None:
 
 
 def test_no_such_checkpoint(model: Path) -> None:
-    with pytest.raises(InputError, match=r"^region: no such file '.*modle.ckpt'; did you mean 'model.ckpt'\?"):
+    with pytest.raises(InputError, match=r"^region: no such file '.*modle.ckpt'; perhaps 'model.ckpt' is meant"):
         parse_regions([f"1={model.with_name('modle.ckpt')}:0,2"])
     with pytest.raises(InputError, match=r"^region: expected a file, got the folder"):
         parse_regions([f"1={model.parent}"])

@@ -405,7 +405,7 @@ def test_derived_depth_covers_the_autocorrelation_length(image: Path, tmp_path: 
         (["monitor.samples=1"], r"monitor\.samples: expected 2 or more, to see how they scatter, got 1"),
         (["monitor.sample_size=4"], r"monitor\.sample_size: expected 8 or more, got 4"),
         (["monitor.max_lag=0"], r"monitor\.max_lag: expected a number greater than 0"),
-        (["monitor.select=s2mse"], r"monitor\.select: expected one of .*, last, got 's2mse'; did you mean 's2_mse'\?"),
+        (["monitor.select=s2mse"], r"monitor\.select: expected one of .*, last, got 's2mse'; perhaps 's2_mse' is meant"),
         (["network.layers=-1"], r"network\.layers: expected 0 \(derived\) or more"),
     ],
 )

@@ -166,7 +166,7 @@ def test_bad_files_get_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     cases = {
         "missing.png": "no such file",
-        "gud.png": "did you mean 'good.png'",
+        "gud.png": "perhaps 'good.png' is meant",
         "cut.png": "damaged or not what its name says",
         "text.tif": "damaged",
         "cut.tif": "damaged",

@@ -117,7 +117,7 @@ def test_no_such_phase_file_or_dimension(labels: np.ndarray, tmp_path: Path) -> 
     write(tmp_path / "plain.npy", labels)
     with pytest.raises(InputError, match=r"phase: expected one of the label values 3, 7, 200, got 4"):
         LabelFile(tmp_path / "plain.npy", "medium", phase=4, phase_name="phase")
-    with pytest.raises(InputError, match=r"medium: no such file '.*plan\.npy'; did you mean 'plain\.npy'"):
+    with pytest.raises(InputError, match=r"medium: no such file '.*plan\.npy'; perhaps 'plain\.npy' is meant"):
         LabelFile(tmp_path / "plan.npy", "medium", phase=None, phase_name="phase")
     np.save(tmp_path / "four.npy", np.zeros((2, 2, 2, 2), np.uint8))
     with pytest.raises(InputError, match=r"expected a 2D image or a 3D volume, .* has the shape \(2, 2, 2, 2\)"):

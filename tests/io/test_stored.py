@@ -138,7 +138,7 @@ def test_no_such_file_or_type(tmp_path: Path) -> None:
     np.save(tmp_path / "plain.npy", np.zeros((2, 3, 4)))
     (tmp_path / "v.txt").write_text("x")
     (tmp_path / "v.zarr").write_text("x")
-    with pytest.raises(InputError, match=r"volume: no such file '.*plan\.npy'; did you mean 'plain\.npy'"):
+    with pytest.raises(InputError, match=r"volume: no such file '.*plan\.npy'; perhaps 'plain\.npy' is meant"):
         StoredArray(tmp_path / "plan.npy", "volume")
     with pytest.raises(InputError, match=r"volume: expected a file, got the folder"):
         StoredArray(tmp_path, "volume")

@@ -166,7 +166,7 @@ def test_damaged_files(content: dict[str, Any], state_file: Path, tmp_path: Path
         (tmp_path / "damaged.pkl").write_bytes(data)
         with pytest.raises(InputError, match=r"weights: '.*damaged.pkl' is damaged or holds something else"):
             read_vgg_weights(tmp_path / "damaged.pkl", "weights")
-    with pytest.raises(InputError, match=r"weights: no such file '.*/damage.pkl'; did you mean 'damaged.pkl'"):
+    with pytest.raises(InputError, match=r"weights: no such file '.*/damage.pkl'; perhaps 'damaged.pkl' is meant"):
         load_vgg(tmp_path / "damage.pkl", padding="zero")
 
 

@@ -123,15 +123,15 @@ def test_stopped(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--variants", "patch5"), r"variants: expected any of recipe, .*, got 'patch5'; did you mean 'patch_5'\?"),
+        (("--variants", "patch5"), r"variants: expected any of recipe, .*, got 'patch5'; perhaps 'patch_5' is meant"),
         (("--image-names", "M2"), r"images: no such file '.*M2.bmp'"),
-        (("--overrides", "loss.projection=3"), "projection.*did you mean"),
+        (("--overrides", "loss.projection=3"), "projection.*perhaps"),
         (("--volume-seeds", "1"), "volume_seeds: expected two or more, to see a scatter, got 1"),
         (("--train-seeds", "-1"), "seed: expected 0 or more, got -1"),
         (("--steps", "0"), "steps: expected a number greater than 0, got 0"),
         (("--size", "1"), "size: expected 2 voxels or more, got 1"),
         (("--table",), "output: no runs.csv in '.*'; run without --table first"),
-        (("--table", "--columns", "surfaces"), r"columns: expected any of s2, .*; did you mean 'surface'\?"),
+        (("--table", "--columns", "surfaces"), r"columns: expected any of s2, .*; perhaps 'surface' is meant"),
     ],
 )
 def test_bad_input(

@@ -75,7 +75,7 @@ def s2_error(volume: NDArray[np.bool_], image: NDArray[np.bool_]) -> float:
         (("--size", "-3"), "size: expected a number greater than 0, got -3"),
         (("--seed", "-1"), "seed: expected 0 or more, got -1"),
         (("--vgg-weights", "nowhere.pt"), "vgg_weights: no such file 'nowhere.pt'"),
-        (("--training", "trainer.max_step=4"), "did you mean"),
+        (("--training", "trainer.max_step=4"), "perhaps"),
     ],
 )
 def test_bad_input(

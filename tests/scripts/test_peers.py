@@ -96,7 +96,7 @@ def test_a_peer_that_fails_is_told(script: ModuleType, environment: Path) -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"cases": ("board",)}, r"cases: expected some of board_s, .*, got 'board'; did you mean 'board_s'"),
+        ({"cases": ("board",)}, r"cases: expected some of board_s, .*, got 'board'; perhaps 'board_s' is meant"),
         ({"evaluations": 0}, r"evaluations: expected a number greater than 0"),
         ({"seconds": -1.0}, r"seconds: expected a number greater than 0"),
         ({"seed": -1}, r"seed: expected 0 or more"),
