@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mcrgen.networks.critic import ConvolutionalCritic
 from mcrgen.networks.dcgan import ConvolutionalGenerator
-from mcrgen.tasks.adversarial import AdversarialSettings
+from mcrgen.tasks.adversarial_settings import AdversarialSettings
 
 
 class PlainWGAN:

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from mcrgen.data.examples import gaussian_level_cut
-from mcrgen.tasks.adversarial import AdversarialSettings, AdversarialTask
+from mcrgen.tasks.adversarial import AdversarialTask
+from mcrgen.tasks.adversarial_settings import AdversarialSettings
 
 SETTINGS: dict[str, Any] = {
     "dimensions": 2, "channels": 1, "size": 16, "latent": "vector", "latent_channels": 8, "features": 4, "max_features": 16,

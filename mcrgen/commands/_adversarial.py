@@ -10,22 +10,13 @@ from typing import TYPE_CHECKING, Any
 from mcrgen import config as configuration
 from mcrgen.commands._console import console, progress_bar, quiet_libraries
 from mcrgen.commands._exemplars import with_absolute_paths
+from mcrgen.commands._fitting import best_checkpoint, fit, select
 from mcrgen.commands._gan_checks import check_gan_numbers, check_network
 from mcrgen.commands._gan_config import GanConfig, GanMethod
 from mcrgen.commands._hardware import Precision, resolve_device, resolve_precision
 from mcrgen.commands._learning import classifier
-from mcrgen.commands._lightning import make_trainer, open_loggers
 from mcrgen.commands._micrographs import Micrographs, open_micrographs
-from mcrgen.commands._run_folder import (
-    TrainResult,
-    best_checkpoint,
-    files_record,
-    find_resume_point,
-    prepare_folder,
-    select,
-    stopped,
-)
-from mcrgen.commands._train_config import LAST, WandbMode
+from mcrgen.commands._run_folder import TrainResult, files_record, find_resume_point, prepare_folder, stopped
 from mcrgen.errors import InputError
 
 if TYPE_CHECKING:
@@ -96,7 +87,7 @@ def _crops(config: GanConfig, micrographs: Micrographs) -> Crops:
 
 def build_gan(config: GanConfig, micrographs: Micrographs) -> AdversarialTask:
     """Generator, critics and losses."""
-    from mcrgen.tasks.adversarial import AdversarialSettings
+    from mcrgen.tasks.adversarial_settings import AdversarialSettings
     from mcrgen.tasks.dcgan import DCGANTask
     from mcrgen.tasks.wgan_gp import WGANGPTask
 
@@ -224,43 +215,26 @@ class _Run:
         """Train, and leave the weights of the selected step in the task; which one it was is returned."""
         from mcrgen.callbacks.loss_curves import LossCurves
         from mcrgen.callbacks.progress import TrainingProgress
-        from mcrgen.callbacks.resumable import Resumable
         from mcrgen.callbacks.sample_grid import SampleGrid
-        from mcrgen.commands._wandb import close
 
-        config, phases, settings = self.config, self.micrographs.phases, self.config.trainer
-        best = None
-        if config.monitor.every and config.monitor.select != LAST:
-            best = best_checkpoint(self.folder, config.monitor.select)
-        resumable = Resumable(self.folder / "last.ckpt", every=settings.checkpoint_every)
+        config, folder, phases, every = self.config, self.folder, self.micrographs.phases, self.config.trainer.preview_every
+        best = best_checkpoint(config, folder)
         shown = {"train/critic_loss": "critic", "train/generator_loss": "generator"}
         with progress_bar() as progress:
             callbacks = [
                 TrainingProgress(progress, "train/critic_loss", label="critic"),
-                SampleGrid(self.folder / "previews", self.windows, phases.count, phases.phase, every=settings.preview_every),
-                LossCurves(self.folder / "losses.png", shown, every=settings.preview_every),
+                SampleGrid(folder / "previews", self.windows, phases.count, phases.phase, every=every),
+                LossCurves(folder / "losses.png", shown, every=every),
                 self._monitor(),
                 best,
-                resumable,
             ]
-            trainer = make_trainer(
-                open_loggers(config.logging, self.folder, configuration.to_plain(config)),
-                [callback for callback in callbacks if callback is not None],
-                max_steps=settings.max_steps,
-                log_every=settings.log_every,
-                device=self.device,
-                precision=self.precision,
-            )
-            try:
-                trainer.fit(self.task, self.crops, ckpt_path=resume_from, weights_only=True)
-            finally:
-                if config.logging.wandb != WandbMode.disabled:
-                    close()
+            fit(
+                config, folder, self.task, self.crops, callbacks,
+                resume_from=resume_from, device=self.device, precision=self.precision,
+            )  # fmt: skip
         if self.task.failed:
-            raise self._diverged(trainer.global_step, best)
-        if resumable.stopped and trainer.global_step < settings.max_steps:
-            raise stopped(self.folder, f"stopped at step {trainer.global_step} of {settings.max_steps}")
-        return select(self.task, best, config.monitor.select, settings.max_steps)
+            raise self._diverged(self.task.global_step, best)
+        return select(self.task, best, config.monitor.select, config.trainer.max_steps)
 
     def _diverged(self, step: int, best: BestCheckpoint | None) -> InputError:
         """Make the model of the best step so far, if there is one, and tell."""

@@ -211,12 +211,11 @@ def _run(config: ReconstructConfig, annealing: Annealing, folder: Path, title: s
     state, course = folder / "last.npz", Course()
     if state.exists():
         course = _restore(annealing, state)
-    loggers = open_loggers(config.logging, folder, configuration.to_plain(config))
     voxels = annealing.medium.size
     if not course.steps:
         _note(course, annealing.progress, annealing)
     try:
-        with progress_bar() as bar:
+        with open_loggers(config.logging, folder, configuration.to_plain(config)) as loggers, progress_bar() as bar:
             # Counted in sweeps, attempts per voxel as in the options: numbers of swaps take the width that the bar needs.
             task = bar.add_task(title, total=config.annealing.swaps, unit="sweep", status="")
             bar.update(task, completed=annealing.progress.swaps / voxels)
@@ -225,14 +224,12 @@ def _run(config: ReconstructConfig, annealing: Annealing, folder: Path, title: s
                 bar.update(task, completed=now.swaps / voxels, status=f"energy {now.energy:.3g}")
                 for logger in loggers:
                     logger.log_metrics(_metrics(now), step=now.swaps)
+                    logger.save()
                 _note(course, now, annealing)
                 _save(annealing, course, state)
             bar.update(task, total=annealing.progress.swaps / voxels)
     except KeyboardInterrupt as interrupt:
         raise StoppedError("stopped; go on with the same command and --resume.") from interrupt
-    finally:
-        for logger in loggers:
-            logger.finalize("success")
     return course
 
 

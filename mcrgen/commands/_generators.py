@@ -113,21 +113,29 @@ class LoadedGenerator:
 
 
 def load_generator(checkpoint: Path, device: str, precision: Precision) -> LoadedGenerator:
-    """Rebuild the inference network of a checkpoint.
+    """Read a checkpoint and rebuild its inference network.
 
     Raises:
-        InputError: no such device or arithmetic; a checkpoint that cannot be read, or of a run that has not ended.
+        InputError: a checkpoint that cannot be read, or as :func:`build_generator`.
     """
-    where = resolve_device(device)
-    arithmetic = resolve_precision(precision, where)
-
-    from mcrgen.generation.generator import Generator
     from mcrgen.io.checkpoints import read_checkpoint
 
-    content = read_checkpoint(checkpoint, "checkpoint")
-    if content["mcrgen"]["kind"] in GANS:
-        return _load_gan(content, where, precision)
-    network, record = _network(content).to(where), content["mcrgen"]
+    return build_generator(read_checkpoint(checkpoint, "checkpoint"), device, precision)
+
+
+def build_generator(checkpoint: dict[str, Any], device: str, precision: Precision) -> LoadedGenerator:
+    """Rebuild the inference network of a checkpoint that has been read.
+
+    Raises:
+        InputError: no such device or arithmetic; a checkpoint of a run that has not ended.
+    """
+    from mcrgen.generation.generator import Generator
+
+    where = resolve_device(device)
+    arithmetic = resolve_precision(precision, where)
+    if checkpoint["mcrgen"]["kind"] in GANS:
+        return _load_gan(checkpoint, where, precision)
+    network, record = _network(checkpoint).to(where), checkpoint["mcrgen"]
     if "conditional" not in record:
         folded = network.folded(torch_dtype(arithmetic))
         return LoadedGenerator(Generator(folded, network.halo, network.noise_channels), record, arithmetic)
@@ -162,7 +170,7 @@ def _load_gan(checkpoint: dict[str, Any], device: torch.device, precision: Preci
 def gan_generator(checkpoint: dict[str, Any], device: torch.device, precision: Precision) -> LatentGenerator:
     """The finished generator of a GAN's checkpoint: the average of its weights, if one was kept."""
     from mcrgen.generation.latent import LatentGenerator
-    from mcrgen.tasks.adversarial import AdversarialSettings
+    from mcrgen.tasks.adversarial_settings import AdversarialSettings
 
     require_finished(checkpoint)
     network = AdversarialSettings(**checkpoint["hyper_parameters"]).generator()

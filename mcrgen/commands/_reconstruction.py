@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcrgen import config as configuration
 from mcrgen.commands._console import console, progress_bar
 from mcrgen.commands._hardware import Precision
-from mcrgen.commands._lightning import make_trainer, open_loggers
+from mcrgen.commands._lightning import open_trainer
 from mcrgen.commands._made import Made, error_summary, fraction_errors, weight
 from mcrgen.commands._reconstruct_config import ReconstructConfig, Slices, Variation, descriptor_names
 from mcrgen.commands._targets import Goal, descriptor_parts
-from mcrgen.commands._train_config import WandbMode
 from mcrgen.errors import StoppedError
 
 if TYPE_CHECKING:
@@ -108,25 +106,16 @@ def optimise(
     from mcrgen.callbacks.convergence import Convergence
     from mcrgen.callbacks.progress import TrainingProgress
     from mcrgen.callbacks.resumable import Resumable
-    from mcrgen.commands._wandb import close
 
     convergence, last = Convergence(), folder / "last.ckpt"
     resumable = Resumable(last, every=config.record.checkpoint_every)
     with progress_bar() as progress:
         callbacks = [TrainingProgress(progress, "train/loss", title, average=False), *extra, convergence, resumable]
-        trainer = make_trainer(
-            open_loggers(config.logging, folder, configuration.to_plain(config)),
-            callbacks,
-            max_steps=task.settings.max_steps,
-            log_every=1,
-            device=device,
-            precision=Precision.fp32,
-        )
-        try:
+        steps = task.settings.max_steps
+        with open_trainer(
+            config, folder, callbacks, max_steps=steps, log_every=1, device=device, precision=Precision.fp32
+        ) as trainer:
             trainer.fit(task, ckpt_path=last if last.exists() else None, weights_only=True)
-        finally:
-            if config.logging.wandb != WandbMode.disabled:
-                close()
     if resumable.stopped and not task.failed and task.done is None and trainer.global_step < trainer.max_steps:
         raise StoppedError(f"stopped at step {trainer.global_step}; go on with the same command and --resume.")
     trainer.save_checkpoint(last)

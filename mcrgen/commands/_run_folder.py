@@ -1,4 +1,4 @@
-"""The folder of a training run: begun, gone on with, and what is chosen from it in the end."""
+"""The folder of a training run: begun, and gone on with."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mcrgen import config as configuration
 from mcrgen.commands._console import console
 from mcrgen.commands._gan_config import GanConfig
-from mcrgen.commands._train_config import LAST, TrainConfig
+from mcrgen.commands._train_config import TrainConfig
 from mcrgen.errors import InputError, StoppedError, require_free, require_writable
-
-if TYPE_CHECKING:
-    from mcrgen.callbacks.best_checkpoint import BestCheckpoint
-    from mcrgen.tasks.base import Task
 
 PRODUCTS = (
     "model.ckpt", "best.ckpt", "last.ckpt", "config.yaml", "provenance.json", "preview.png", "previews", "losses.png",
@@ -76,27 +72,6 @@ def _is_run(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(record, dict) and record.get("command") == "train"
-
-
-def best_checkpoint(folder: Path, metric: str) -> BestCheckpoint:
-    """Keeps the step with the least of a monitored error."""
-    from mcrgen.callbacks.best_checkpoint import BestCheckpoint
-    from mcrgen.callbacks.metrics import PREFIX
-
-    return BestCheckpoint(folder / "best.ckpt", PREFIX + metric)
-
-
-def select(task: Task, best: BestCheckpoint | None, metric: str, steps: int) -> dict[str, Any]:
-    """Put the weights of the selected step, or of the last one if none is, into the task and say which one it is."""
-    from mcrgen.io.checkpoints import read_checkpoint
-
-    if best is None or best.best_model_score is None:
-        return {"step": steps, "metric": LAST, "value": None}
-    checkpoint = read_checkpoint(Path(best.path), "resume")
-    task.load_state_dict(checkpoint["state_dict"])
-    step, value = checkpoint["global_step"], float(best.best_model_score)
-    console.print(f"selected: step {step} of {steps}, {metric} {value:.3g}")
-    return {"step": step, "metric": metric, "value": value}
 
 
 def stopped(folder: Path, what: str) -> StoppedError:

@@ -16,7 +16,7 @@ from mcrgen.commands._cells import check_cells
 from mcrgen.commands._console import console, progress_bar
 from mcrgen.commands._extent import Extent, parse_extent
 from mcrgen.commands._generate_checks import check
-from mcrgen.commands._generators import load_generator, makes_samples
+from mcrgen.commands._generators import build_generator, makes_samples
 from mcrgen.commands._hardware import Precision, blocks_at_once
 from mcrgen.commands._medium import open_medium
 from mcrgen.commands._processes import device_of, predict, processes
@@ -154,8 +154,8 @@ def run(config: GenerateConfig) -> GenerateResult:
     if makes_samples(content):
         return _samples(config, content)
     if config.count is None:
-        return _volume(config)
-    results = [_volume(each) for each in missing_samples(config)]
+        return _volume(config, content)
+    results = [_volume(each, content) for each in missing_samples(config)]
     return _together(config, results)
 
 
@@ -184,12 +184,12 @@ def _together(config: GenerateConfig, results: Sequence[GenerateResult]) -> Gene
     return GenerateResult(config.output, shape, mean, sum(result.seconds for result in results))
 
 
-def _volume(config: GenerateConfig) -> GenerateResult:
+def _volume(config: GenerateConfig, content: dict[str, Any]) -> GenerateResult:
     """Of a generator of volumes of any size."""
     place = processes(config.devices, config.nodes)
     console.quiet = place.rank > 0
     extent, inputs = check(config, place)
-    loaded = load_generator(config.checkpoint, device_of(config.device, place), config.precision).at(config.phase_fraction)
+    loaded = build_generator(content, device_of(config.device, place), config.precision).at(config.phase_fraction)
     check_cells(config, loaded.generator, extent, config.checkpoint)
     if config.phase_fraction is not None and loaded.conditional is None:
         _warn_far(config.phase_fraction, loaded.record)

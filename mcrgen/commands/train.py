@@ -6,30 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcrgen import config as configuration
 from mcrgen.commands._console import console, progress_bar, quiet_libraries
 from mcrgen.commands._exemplars import Exemplars, read_exemplars, with_absolute_paths
+from mcrgen.commands._fitting import best_checkpoint, fit, select
 from mcrgen.commands._gan_config import GanConfig
 from mcrgen.commands._hardware import Precision, resolve_device, resolve_precision
 from mcrgen.commands._learning import build_data, build_task, example, monitor, own_fractions, record
-from mcrgen.commands._lightning import make_trainer, open_loggers
-from mcrgen.commands._run_folder import (
-    TrainResult,
-    best_checkpoint,
-    files_record,
-    find_resume_point,
-    prepare_folder,
-    select,
-    stopped,
-)
+from mcrgen.commands._run_folder import TrainResult, files_record, find_resume_point, prepare_folder, stopped
 from mcrgen.commands._train_checks import check_exemplars, check_numbers
-from mcrgen.commands._train_config import LAST, TrainConfig, WandbMode
+from mcrgen.commands._train_config import TrainConfig
 from mcrgen.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-    from mcrgen.callbacks.best_checkpoint import BestCheckpoint
     from mcrgen.data.exemplar import Exemplar
     from mcrgen.tasks.swnn import SWNNTask
 
@@ -83,39 +73,19 @@ def _fit(
 ) -> dict[str, Any]:
     """Train, and leave the weights of the selected step in the task; which one it was is returned."""
     from mcrgen.callbacks.progress import TrainingProgress
-    from mcrgen.callbacks.resumable import Resumable
     from mcrgen.callbacks.sample_images import SampleImages
-    from mcrgen.commands._wandb import close
 
-    monitoring, best = monitor(config, folder, exemplars), _best(config, folder)
-    resumable = Resumable(folder / "last.ckpt", every=config.trainer.checkpoint_every)
+    best = best_checkpoint(config, folder) if own_fractions(config.data) else None
     with progress_bar() as progress:
-        previews = SampleImages(folder / "previews", example(exemplars), every=config.trainer.preview_every)
-        callbacks = [TrainingProgress(progress, "train/loss"), previews, monitoring, best, resumable]
-        trainer = make_trainer(
-            open_loggers(config.logging, folder, configuration.to_plain(config)),
-            [c for c in callbacks if c is not None],
-            max_steps=config.trainer.max_steps,
-            log_every=config.trainer.log_every,
-            device=device,
-            precision=precision,
-        )
-        try:
-            trainer.fit(task, data, ckpt_path=resume_from, weights_only=True)
-        finally:
-            if config.logging.wandb != WandbMode.disabled:
-                close()
-    if resumable.stopped and trainer.global_step < config.trainer.max_steps:
-        raise stopped(folder, f"stopped at step {trainer.global_step} of {config.trainer.max_steps}")
+        callbacks = [
+            TrainingProgress(progress, "train/loss"),
+            SampleImages(folder / "previews", example(exemplars), every=config.trainer.preview_every),
+            monitor(config, folder, exemplars),
+            best,
+        ]
+        fit(config, folder, task, data, callbacks, resume_from=resume_from, device=device, precision=precision)
     _check_finite(config, task)
     return select(task, best, config.monitor.select, config.trainer.max_steps)
-
-
-def _best(config: TrainConfig, folder: Path) -> BestCheckpoint | None:
-    """Keeps the step to take as the model; None if that is the last."""
-    if config.monitor.every == 0 or config.monitor.select == LAST or not own_fractions(config.data):
-        return None
-    return best_checkpoint(folder, config.monitor.select)
 
 
 def _check_finite(config: TrainConfig, task: SWNNTask) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from functools import cached_property
 from typing import cast
 
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mcrgen.networks.critic import ConvolutionalCritic
-from mcrgen.networks.dcgan import ConvolutionalGenerator, Latent, Upsampling
+from mcrgen.networks.dcgan import ConvolutionalGenerator
 from mcrgen.networks.synchronised import synchronise
+from mcrgen.tasks.adversarial_settings import AdversarialSettings
 from mcrgen.tasks.base import Task
+from mcrgen.tasks.critic_sections import random_planes, sections
 
 _STREAMS = 1009
 """More streams of random numbers than any step draws from."""
@@ -23,76 +25,6 @@ _VOXELS_AT_ONCE = 1 << 20
 _MOST_OVERFLOWS = 50
 
 _Tensors = tuple[Tensor, ...] | list[Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdversarialSettings:
-    """Sizes and rates of a generator and its critics.
-
-    Attributes:
-        dimensions: of the media that are generated, 2 or 3.
-        channels: scores per voxel: 1 for two phases, C for C >= 3.
-        size: edge length of training samples in voxels.
-        latent: ``vector`` or ``field``, see :class:`~mcrgen.networks.dcgan.ConvolutionalGenerator`.
-        latent_channels: latent values per cell.
-        features: width of the generator's last hidden layer.
-        max_features: width that no layer of either network exceeds.
-        upsampling: ``transposed`` or ``resize``.
-        critic_features: width of the critic's first layer.
-        spectral_norm: whether the critic's layers are held to a Lipschitz constant of 1.
-        judged: for each critic the kinds of sections of generated volumes that it judges, each as the axes (0 z, 1 y, 2 x) of
-            its normal, its rows and its columns; empty for one critic of whole samples.
-        batch: samples or sections per critic update, of all processes together.
-        volumes: generated volumes that these sections are cut from, as many of each; not used for whole samples.
-        critic_steps: critic updates per step.
-        learning_rate: Adam's, of the generator.
-        critic_learning_rate: and of the critics.
-        betas: Adam's decay rates.
-        averaging: decay of the average of the generator's weights; less in the first steps, (1 + n) / (10 + n) after n; 0 for
-            none.
-        gradient_penalty: weight lambda of the penalty (WGAN-GP).
-        label_smoothing: real samples are to be judged real by one minus this (DCGAN).
-        instance_noise: standard deviation of Gaussian noise on all that is judged, at the first step; it falls to 0 linearly.
-        max_steps: steps of the generator.
-        seed: of weights and latent values.
-    """
-
-    dimensions: int
-    channels: int
-    size: int
-    latent: str
-    latent_channels: int
-    features: int
-    max_features: int
-    upsampling: str
-    critic_features: int
-    spectral_norm: bool
-    judged: Sequence[Sequence[Sequence[int]]]
-    batch: int
-    volumes: int
-    critic_steps: int
-    learning_rate: float
-    critic_learning_rate: float
-    betas: Sequence[float]
-    averaging: float
-    gradient_penalty: float
-    label_smoothing: float
-    instance_noise: float
-    max_steps: int
-    seed: int
-
-    def generator(self) -> ConvolutionalGenerator:
-        """The generator, with weights from the global random state."""
-        return ConvolutionalGenerator(
-            dimensions=self.dimensions,
-            out_channels=self.channels,
-            size=self.size,
-            latent=Latent(self.latent),
-            latent_channels=self.latent_channels,
-            features=self.features,
-            max_features=self.max_features,
-            upsampling=Upsampling(self.upsampling),
-        )
 
 
 class AdversarialTask(Task):
@@ -120,7 +52,6 @@ class AdversarialTask(Task):
         """Build networks and average."""
         super().__init__(**asdict(settings))
         self.automatic_optimization = False
-        self.failed = False
         self._overflows = 0
 
     @cached_property
@@ -324,28 +255,3 @@ def normal(draw: torch.Generator, *shape: int) -> Tensor:
 def indicator(scores: Tensor) -> Tensor:
     """Differentiable phase indicators in (-1, 1) of scores ``(B, C, *spatial)``: tanh of one channel, softmax of several."""
     return torch.tanh(scores) if scores.shape[1] == 1 else 2.0 * scores.softmax(dim=1) - 1.0
-
-
-def random_planes(volumes: int, planes: int, count: int, draw: torch.Generator) -> Tensor:
-    """Numbers ``(volumes, count)`` of different planes, of each volume's so many, in random order."""
-    return torch.stack([torch.randperm(planes, generator=draw, device=draw.device)[:count] for _ in range(volumes)])
-
-
-def sections(volumes: Tensor, kinds: Sequence[Sequence[int]], planes: Tensor) -> Tensor:
-    """Planes of volumes.
-
-    Args:
-        volumes: ``(B, C, N, N, N)``.
-        kinds: axes (0 z, 1 y, 2 x) of normal, rows and columns; planes are numbered along one kind's normal after the other's.
-        planes: ``(B, count)`` numbers below ``N * len(kinds)``.
-
-    Returns:
-        ``(B * count, C, N, N)``, in the order of their numbers, those of the first volume first.
-    """
-    size, cut, places = volumes.shape[-1], [], []
-    for place, (normal, row, column) in enumerate(kinds):
-        volume, which = (planes // size == place).nonzero(as_tuple=True)
-        laid = volumes.permute(0, 2 + normal, 1, 2 + row, 2 + column)
-        cut.append(laid[volume, planes[volume, which] % size])
-        places.append(volume * planes.shape[1] + which)
-    return torch.cat(cut)[torch.cat(places).argsort()]

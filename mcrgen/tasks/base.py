@@ -15,6 +15,7 @@ class Task(LightningModule):
 
     Attributes:
         kind: name of the model family, stored in its checkpoints.
+        failed: whether a loss was not a number and the task has ended the training for it.
         record: plain data (numbers, strings, lists, dicts) stored beside the weights: configuration, reference
             descriptors, calibration, software versions. Filled by whoever runs the task.
     """
@@ -25,6 +26,7 @@ class Task(LightningModule):
         """Store the hyperparameters in ``hparams`` and in checkpoints, then build the parts from them."""
         super().__init__()
         self.save_hyperparameters(hyperparameters)
+        self.failed = False
         self.record: dict[str, Any] = {}
         self.configure_models()
         self.configure_losses()

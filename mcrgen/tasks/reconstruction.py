@@ -99,7 +99,6 @@ class ReconstructionTask(Task):
             self.medium = nn.Parameter(self._softened(start.float()))
         self.errors: dict[str, float] = {}
         self.loss = float("nan")
-        self.failed = False
         self.done: str | None = None
         self._best, self._since_best, self._in_level, self._finite = float("inf"), 0, 0, True
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import wandb
 from numpy.typing import NDArray
 from tiny_reconstruction import ANNEALED, tiny_reconstruction
 
@@ -133,6 +134,17 @@ def test_energy_falls_fractions_stay_and_errors_are_those_of_the_medium(
     distance = np.linalg.norm(s2 - wanted.targets["s2"]) / np.linalg.norm(wanted.targets["s2"])
     assert made.errors["s2"]["mean"] == pytest.approx(distance, rel=1e-6)
     assert made.errors["phase_fractions"]["found"] == pytest.approx(counts / counts.sum())
+
+
+def test_each_run_is_one_of_its_own_at_wandb(volume: Path, tmp_path: Path) -> None:
+    config = options("logging.wandb=offline", source=volume)
+    wanted = goal(config)
+    for seed in (0, 1):
+        anneal(config, wanted, seed, tmp_path / str(seed), title="t")
+        assert wandb.run is None
+        assert len(list((tmp_path / str(seed) / "wandb").glob("offline-run-*/*.wandb"))) == 1
+        rows = (tmp_path / str(seed) / "log" / "version_0" / "metrics.csv").read_text().splitlines()
+        assert len(rows) > 1
 
 
 def test_a_start_that_will_do_is_left_alone(volume: Path, tmp_path: Path) -> None:
