@@ -40,7 +40,7 @@ class CropsConfig(ExemplarConfig):
     phase_names: tuple[str, ...] = ()
     """Names of the phases in ascending order of their values, such as pore grain; written beside what is generated."""
     window: int | None = None
-    """Edge length of the windows, in voxels; network.size if not given. Other windows are resized to it and binarised again:
+    """Edge length of the windows, in voxels; network.size if not given. Other windows are resized to it and labelled again:
     the voxels of what is generated are window / size times as large."""
     stride: int = 16
     """Distance between neighbouring windows, in voxels."""

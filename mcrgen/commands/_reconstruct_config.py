@@ -73,18 +73,18 @@ class WeightsConfig:
 
 @dataclass(kw_only=True)
 class DescriptorConfig:
-    """What of the slices is matched."""
+    """What of the slices is matched; annealing takes names, weights and limit only."""
 
     names: tuple[str, ...] = ()
-    """Any of s2, s3, lineal-path, gram, variation, phase-fraction; annealing: s2, s2-diagonal, s2-map, lineal-path, p3h, p3v,
-    p4, p6. If not given, s2 s3 variation phase-fraction, or with annealing s2 lineal-path."""
+    """Any of s2, s3, lineal-path, gram, variation, phase-fraction; if not given, s2 s3 variation phase-fraction.
+    Annealing: any of s2, s2-diagonal, s2-map, lineal-path, p3h, p3v, p4, p6; if not given, s2 lineal-path."""
     weights: WeightsConfig = field(default_factory=WeightsConfig)
     slices: Slices = Slices.together
     """together: the mean over the slices normal to an axis is matched, so that they may differ as those of a medium do;
     each: every slice is (Seibert et al. 2022, eq. 7)."""
     limit: int | None = None
-    """Lags of correlations, lineal path and polytopes stay below this, in voxels. If not given, 16 (annealing: 32), or half
-    the shortest edge of the medium and of the images, or the lags of a table, where that is less."""
+    """Lags of correlations, lineal path and polytopes stay below this, in voxels.
+    If not given, 16 (annealing: 32), or, where less, half the shortest edge of medium and images or the lags of a table."""
     multigrid: bool = True
     """Measure s2 and s3 on coarsened slices too, so that they see further than the limit."""
     variation: Variation = Variation.matched
@@ -104,7 +104,7 @@ class DescriptorConfig:
 
 @dataclass(kw_only=True)
 class OptimizationConfig:
-    """How the voxels are moved, and from how coarse to how fine."""
+    """How the voxels are moved, and from how coarse to how fine (differentiable); restarts are of both methods."""
 
     optimizer: Optimizer = Optimizer.lbfgs
     """lbfgs (bounded, with line search), or adam (projected onto the bounds), for random subsets of the slices."""
@@ -121,7 +121,7 @@ class OptimizationConfig:
     slices_per_normal: int | None = None
     """Look at so many slices per section normal in a step, drawn anew; at all of them if not given."""
     slices_per_batch: int = 128
-    """Slices worked through at a time: memory goes with it, and with fewer than there are so does time."""
+    """Slices worked through at a time: fewer take less memory; of more slices than this, descriptors are computed twice."""
     tolerance: float = 1e-5
     """Loss at which it stops."""
     patience: int = 40
@@ -134,7 +134,7 @@ class OptimizationConfig:
 
 @dataclass(kw_only=True)
 class RecordConfig:
-    """What is kept while it runs."""
+    """What is kept while it runs (differentiable)."""
 
     checkpoint_every: int = 20
     """Steps between two saves, from which --resume goes on."""
@@ -166,7 +166,7 @@ class ReconstructConfig:
     """
 
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE OUT")]
-    """Source and output; the output is a volume (.tif, .npy, .raw, .zarr) or an image (.tif, .png, .npy)."""
+    """Source and output; the output is a volume (.tif, .npy, .raw, .zarr) or an image (.tif, .png, .bmp, .npy)."""
     size: tuple[int, ...]
     """Voxels along z, y and x, or, for an image, along y and x."""
     data: ExemplarConfig = field(default_factory=ExemplarConfig)
@@ -182,12 +182,12 @@ class ReconstructConfig:
     exemplar_periodic: bool = False
     """The images wrap around too: their descriptors are measured so. Not for tables, which are measured already."""
     phase_fraction: float | None = None
-    """Fraction of the phase of interest for a CSV; its value at lag 0 if not given."""
+    """Fraction of the phase of interest for a table in CSV; its value at lag 0 if not given."""
     start: Path | None = None
     """Segmented medium of the size asked for, to start from; there are no coarser levels then."""
     smoothing: float | None = None
-    """Standard deviation in voxels of a Gaussian over the finished medium before its threshold (differentiable); phase
-    fractions stay."""
+    """Standard deviation in voxels of a Gaussian over the finished medium before its threshold (differentiable).
+    Phase fractions stay."""
     interpolate: int | None = None
     """Make so many media between the sources, those included, at equal distances."""
     output: Path | None = None

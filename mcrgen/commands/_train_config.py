@@ -60,8 +60,8 @@ class ExemplarConfig:
     transverse_axis: str | None = None
     """z, y or x: the medium looks the same in all directions across this axis; give sections normal to it and to one other."""
     symmetry: SymmetryChoice = SymmetryChoice.auto
-    """Show sections in all rotations and reflections (square), mirrored along rows and columns (rectangle) or as they are.
-    auto: square for images without a normal and across the transverse axis, rectangle along it, else, and of volumes, none."""
+    """Show sections in all rotations and reflections (square), mirrored along rows and columns (rectangle) or unchanged (none).
+    auto: square for images without a normal or normal to the transverse axis, rectangle for those along it, none otherwise."""
     phase: int | None = None
     """Value of the phase of interest in the image; its highest value if not given."""
     voxel_size_um: float | None = None
@@ -77,7 +77,7 @@ class DataConfig(ExemplarConfig):
     phase_fraction: float | None = None
     """Fraction of the phase of interest to train for, by choosing patterns (two phases); the image's own if not given."""
     phase_fraction_range: tuple[float, float] | None = None
-    """Lowest and highest fraction for one generator of all between them (two phases): `generate --phase-fraction` then asks."""
+    """Lowest and highest fraction for one generator of all between them (two phases): `generate --phase-fraction` chooses."""
     phase_fractions: tuple[float, ...] = ()
     """A fraction for each phase in ascending order of their values, by weighting patterns; they sum to one."""
     patch_size: int = 7

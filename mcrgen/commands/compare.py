@@ -54,7 +54,8 @@ class CompareConfig:
     """Measure volumes or images against their reference: one table, one figure.
 
     Phase fraction, two-point correlation, lineal path, chord lengths, polytope functions, 2D autocovariance, three-point
-    correlation, Gram matrices, variation, local patterns, specific surface, and the scatter of the reference's own windows.
+    correlation, variation, straights, corners and normals of the interface, Gram matrices, specific surface, local patterns,
+    and the scatter of the reference's own windows.
     """
 
     reference: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="REFERENCE")]
@@ -66,8 +67,7 @@ class CompareConfig:
     phase: int | None = None
     """Value of the phase of interest in the reference; its highest value if not given."""
     max_lag: int | None = None
-    """Largest lag of the curves, in voxels; 63, or half an edge of a folder's images, less where a medium is smaller, if not
-    given."""
+    """Largest lag of the curves, in voxels; 63 if not given (folder of images: half an edge), or what fits a smaller medium."""
     window: int | None = None
     """Edge of the reference's sub-windows for the 95 % band, in voxels; half its shortest edge, at most 128, if not given."""
     sections: int = 8

@@ -57,9 +57,10 @@ class GenerateConfig:
     """The model.ckpt of a training run."""
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Volume to write: .tif (compressed, BigTIFF past 4 GiB), .zarr (version 3, sharded, OME-NGFF), .npy or .raw (uint8);
-    of a generator of images .tif, .png or .npy; with --count a folder for sample_0.tif, sample_1.tif, ..."""
+    of a generator of images .tif, .png, .bmp or .npy; with --count a folder for sample_0.tif, sample_1.tif, ..."""
     size: Annotated[tuple[int, ...] | None, _unset("N|D H W")] = None
-    """Edge length in voxels, or depth height width (images: height width); 128 if not given, or a GAN's training size."""
+    """Edge length in voxels, or depth height width (images: height width).
+    128 if not given; of a GAN that makes whole samples (images, or volumes from one vector) the training size."""
     box: Annotated[str | None, _unset("z0:z1,y0:y1,x0:x1")] = None
     """Instead of a size: a part of the seed's unlimited field, the same as cut from any larger volume."""
     periodic: Annotated[str, tyro.conf.arg(metavar="AXES")] = "none"
@@ -109,7 +110,7 @@ class GenerateConfig:
     block_size: Annotated[int | None, _unset("INT")] = None
     """Largest edge length of a block, in voxels; sets the memory, not the result; 256, or what fits, if not given."""
     precision: Precision = Precision.auto
-    """Arithmetic of the network; auto: bf16 where the device has it, else fp32."""
+    """Arithmetic of the network; auto: bf16 where the device has it, else, and of GANs, fp32."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     devices: int = 1

@@ -33,7 +33,9 @@ class Schedule:
     """Settings of annealing.
 
     Attributes:
-        rule: acceptance and cooling.
+        rule: acceptance and cooling. geometric: Metropolis, the temperature times the factor after each chain; threshold: the
+            same, but every rise below the temperature is accepted; lam: Metropolis along a planned rate of acceptance; quench:
+            no rise is accepted.
         acceptance: part of the swaps that raise the energy which is accepted at the start; sets the first temperature.
         factor: of the temperature from one chain to the next; with the rule lam to the power of the relative deviation from the
             rate of acceptance aimed at, 10 at most.
