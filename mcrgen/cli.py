@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import inspect
+import os
 import sys
 import typing
 from collections.abc import Sequence
@@ -18,12 +19,12 @@ COMMANDS = {
     "segment": "grey photograph -> phase labels",
     "train": "labelled image -> trained 3D generator",
     "generate": "trained generator -> volume of any size, in blocks",
+    "reconstruct": "descriptors of an image or a table -> a medium that has them, by optimisation",
     "characterize": "statistical descriptors of an image or a volume: tables and figures",
     "compare": "how close volumes are to their reference: a table and a figure",
     "representative-size": "how large a window must be to stand for the whole",
     "view": "sections and a 3D rendering of a volume in one picture",
     "demo": "the whole way on a photograph of gravel, in a few minutes",
-    "reconstruct": "descriptors of an image or a table -> a medium that has them, by optimisation",
     "doctor": "what is installed, what this machine can do, what is missing",
 }
 
@@ -55,7 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 done, 2 bad input (one sentence on stderr), 130 stopped by the user.
     """
-    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return _command(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # `head` or a pager has seen enough; what Python has left to print at its end goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _command(args: list[str]) -> int:
+    """Run one command, or tell what there are."""
     if not args or args[0] in ("-h", "--help"):
         print(usage())
         return 0

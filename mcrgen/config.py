@@ -18,7 +18,7 @@ from mcrgen.errors import InputError, near_name, require_file
 T = TypeVar("T")
 
 
-def load(schema: type[T], path: Path | None = None, overrides: Sequence[str] = (), *, missing: Any = None) -> T:
+def load(schema: type[T], path: Path | str | None = None, overrides: Sequence[str] = (), *, missing: Any = None) -> T:
     """Merge a schema's defaults, a YAML file and ``key=value`` overrides, later ones winning.
 
     Args:
@@ -47,7 +47,7 @@ def load(schema: type[T], path: Path | None = None, overrides: Sequence[str] = (
     source = "override"
     try:
         if path is not None:
-            layer, source = _read(path)
+            layer, source = _read(Path(path))
             _check_keys(schema, OmegaConf.to_container(layer), source)
             merged = OmegaConf.merge(merged, layer)
         if overrides:

@@ -20,6 +20,18 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert summary in printed
 
 
+@pytest.mark.parametrize("args", [["--help"], ["doctor", "--help"]])
+def test_a_reader_that_goes_away_is_no_error(args: list[str]) -> None:
+    """As of `mcrgen --help | head -1`."""
+    command = [sys.executable, "-m", "mcrgen", *args]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_from_its_dataclass(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

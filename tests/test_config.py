@@ -78,6 +78,13 @@ def test_a_file_without_a_suffix_is_a_file(tmp_path: Path) -> None:
     assert config.load(mcrgen.TrainConfig, tmp_path / "mine").data.image == Path("a.tif")
 
 
+def test_a_recipe_may_be_named_by_a_string() -> None:
+    overrides = ["data.image=a.tif"]
+    by_name = config.load(mcrgen.TrainConfig, "swnn_quick", overrides)
+    assert by_name == config.load(mcrgen.TrainConfig, Path("swnn_quick"), overrides)
+    assert by_name != config.load(mcrgen.TrainConfig, None, overrides)
+
+
 def test_unknown_recipe_lists_those_there_are() -> None:
     with pytest.raises(InputError, match=r"no recipe 'swn_quick'; perhaps 'swnn_quick' is meant.*recipes: .*swnn"):
         config.load(mcrgen.TrainConfig, Path("swn_quick"))
