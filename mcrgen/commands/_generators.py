@@ -89,7 +89,8 @@ class LoadedGenerator:
         from mcrgen.generation.calibration import Calibration, calibrate
 
         stored, fractions = self.record["calibration"], self.fractions(phase_fraction)
-        if phase_fraction is None and stored["precision"] == self.precision.value:
+        own = phase_fraction == stored["fractions"][self.phase] and self.fraction in (None, phase_fraction)
+        if (own or phase_fraction is None) and stored["precision"] == self.precision.value:
             return Calibration(
                 tuple(stored["bias"]), fractions, tuple(stored["achieved"]), stored["precision"], stored["voxels"]
             )

@@ -210,6 +210,25 @@ def test_bad_regions(checkpoint: Path, tmp_path: Path, changes: dict[str, Any], 
     assert not (tmp_path / "v.npy").exists()
 
 
+def test_the_fraction_of_the_training_needs_no_calibration(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for by name it is still that; another one, or other arithmetic, is calibrated for."""
+    asked: list[float] = []
+
+    def noted(generator: Any, fractions: tuple[float, ...], *, phase: int, **_: Any) -> Any:
+        asked.append(fractions[phase])
+
+    monkeypatch.setattr("mcrgen.generation.calibration.calibrate", noted)
+    stored = torch.load(checkpoint, weights_only=True)["mcrgen"]["calibration"]
+    used = Precision(stored["precision"])
+    loaded = load_generator(checkpoint, "cpu", used)
+    own = stored["fractions"][loaded.phase]
+    assert loaded.calibration(own) == loaded.calibration(None)
+    assert loaded.calibration(own).bias == tuple(stored["bias"])
+    loaded.calibration(0.4)
+    load_generator(checkpoint, "cpu", Precision.bf16 if used == Precision.fp32 else Precision.fp32).calibration(own)
+    assert asked == [0.4, own]
+
+
 def test_block_size_follows_the_memory(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
