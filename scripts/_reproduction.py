@@ -38,7 +38,7 @@ class Options:
     images: Path | None = None
     """Folder with segmented images, all of which are used; built-in media if not given."""
     quick: bool = False
-    """The recipe swnn_quick, small volumes, fewer of them: for two CPU cores instead of a GPU."""
+    """The quick recipes, small volumes, fewer of them: for two CPU cores instead of a GPU."""
     seed: int = 0
     """Seed of training; the volumes have the next ones."""
     size: int | None = None
@@ -60,20 +60,20 @@ class Trained:
     seconds: float | None
 
 
-def training(options: Options, image: Path, folder: Path, *settings: str) -> mcrgen.TrainConfig:
-    """The recipe with the options and more settings over it."""
-    recipe, overrides = "swnn_quick" if options.quick else "swnn", [*options.training, *settings]
+def training(options: Options, image: Path, folder: Path, *settings: str, quick: str = "swnn_quick") -> mcrgen.TrainConfig:
+    """The recipe, that of the quick form or the paper's, with the options and more settings over it."""
+    recipe, overrides = quick if options.quick else "swnn", [*options.training, *settings]
     config = mcrgen.load_config(mcrgen.TrainConfig, Path(recipe), ["logging.wandb=disabled", *overrides])
     return replace(config, output=folder, seed=options.seed, data=replace(config.data, image=image))
 
 
-def train(options: Options, image: Path, folder: Path, *settings: str) -> Trained:
+def train(options: Options, image: Path, folder: Path, *settings: str, quick: str = "swnn_quick") -> Trained:
     """Train on one image, or take the model that is there; an interrupted run goes on."""
     model, told = folder / "model.ckpt", folder / "seconds.json"
     if not model.exists():
         resumed = (folder / "last.ckpt").exists()
         start = time.perf_counter()
-        mcrgen.train(replace(training(options, image, folder, *settings), resume=resumed))
+        mcrgen.train(replace(training(options, image, folder, *settings, quick=quick), resume=resumed))
         told.write_text(json.dumps(None if resumed else time.perf_counter() - start))
     return Trained(model, json.loads(told.read_text()) if told.exists() else None)
 

@@ -53,7 +53,7 @@ def plan(options: Options, name: str, image: Path) -> Control:
     low, high = reachable_range(Windows([medium.labels], size).fractions(2)[:, medium.phases.phase])
     targets = PAPER if low <= PAPER[0] and PAPER[-1] <= high else tuple(np.linspace(low, high, 7)[1:-1].round(3).tolist())
     targets = targets[::2] if options.quick else targets
-    config = training(options, image, options.output, wide(targets))
+    config = training(options, image, options.output, wide(targets), quick="swnn_conditional")
     data = build_data(config, read_exemplars(config.data))
     return Control(name, medium, targets, data.pattern_covariance(targets)[:, 0, 0].double().numpy())
 
@@ -64,7 +64,7 @@ def make(options: Options, control: Control, image: Path, way: str) -> Result:
     if way == "single":
         models = [train(options, image, folder / f"single_{t:g}", f"data.phase_fraction={t}") for t in control.targets]
     else:
-        models = [train(options, image, folder / way, wide(control.targets))]
+        models = [train(options, image, folder / way, wide(control.targets), quick="swnn_conditional")]
     volumes: dict[str, list[Path]] = {}
     for kind, exact in KINDS.items():
         asked = zip(control.targets, models * (len(control.targets) // len(models)), strict=True)
