@@ -117,13 +117,14 @@ def parse(name: str, run: Any, args: list[str]) -> Any:
     import tyro
 
     from mcrgen import config
+    from mcrgen.commands._options import plain_options
 
     hint = typing.get_type_hints(run)["config"]
     path, rest = _take_config(args)
     schema = config.choose(typing.get_args(hint) or (hint,), path, _method(rest))
     default = config.load(schema, path, missing=tyro.MISSING)
     about = f"{inspect.getdoc(schema)}\n\nOptions may come from a YAML file or a recipe too: --config FILE; flags win over it."
-    return tyro.cli(schema, args=rest, default=default, prog=f"mcrgen {name}", description=about)
+    return tyro.cli(schema, args=rest, default=default, prog=f"mcrgen {name}", description=about, registry=plain_options())
 
 
 def _method(args: list[str]) -> str | None:

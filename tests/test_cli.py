@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from tiny import TINY
 
-from mcrgen.cli import COMMANDS, main
+from mcrgen.cli import COMMANDS, main, parse
+from mcrgen.commands import generate, train
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,6 +41,47 @@ def test_every_command_has_help_from_its_dataclass(name: str, capsys: pytest.Cap
     printed = capsys.readouterr().out
     assert f"usage: mcrgen {name}" in printed
     assert "--config FILE" in printed
+
+
+def help_of(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The help without its frames and line breaks."""
+    with pytest.raises(SystemExit):
+        main([*args, "--help"])
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("args", [[name] for name in COMMANDS] + [["train", "--method", "wgan_gp"]], ids=" ".join)
+def test_no_help_shows_none_or_an_empty_default(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    printed = help_of(args, capsys)
+    assert not [noise for noise in ("{None", "default: None", "default: )") if noise in printed]
+
+
+def test_help_keeps_what_does_say_something(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.yaml").write_text("data: {phase: 3, phase_names: [pore, grain]}")
+    printed = help_of(["train", "--config", str(tmp_path / "c.yaml")], capsys)
+    assert (
+        "--data.phase INT Value of the phase of interest in the image; its highest value if not given. (default: 3)" in printed
+    )
+    assert "(default: pore grain)" in printed
+    assert "to judge: one or more. (required)" in help_of(["compare"], capsys)
+    printed = help_of(["generate"], capsys)
+    assert "--size N|D H W Edge length" in printed
+    assert "--region 2=3. (repeatable)" in printed
+
+
+def test_an_optional_option_takes_its_value_or_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.yaml").write_text("data: {phase: 3}")
+    file = ["--config", str(tmp_path / "c.yaml")]
+    phases = [
+        parse("train", train.run, [*file, *flag]).data.phase for flag in ([], ["--data.phase", "5"], ["--data.phase", "None"])
+    ]
+    assert phases == [3, 5, None]
+    sizes = [parse("generate", generate.run, ["a", "b", "--size", *size]).size for size in (["8"], ["8", "9", "7"], ["None"])]
+    assert sizes == [(8,), (8, 9, 7), None]
+    with pytest.raises(SystemExit) as stop:
+        parse("train", train.run, ["--data.phase", "grain"])
+    assert stop.value.code == 2
+    assert "expected INT, got 'grain'." in capsys.readouterr().err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,7 +65,7 @@ class CompareConfig:
     output: Path
     """Folder for metrics.json, errors.csv and comparison.png."""
     phase: int | None = None
-    """Value of the phase of interest in the reference; its highest value if not given."""
+    """Value of the phase of interest in the reference; the highest if not given."""
     max_lag: int | None = None
     """Largest lag of the curves, in voxels; 63 if not given (folder of images: half an edge), or what fits a smaller medium."""
     window: int | None = None

@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 FRACTION_TOLERANCE = 0.2
 
 
-def _unset(metavar: str) -> Any:
-    """An option that its help, not a default, says what becomes of without."""
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
-
-
 @dataclass(kw_only=True)
 class GenerateConfig:
     """Generate a volume from a checkpoint of `mcrgen train`, block by block, in bounded memory; or images, from one of images.
@@ -58,42 +53,42 @@ class GenerateConfig:
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Volume to write: .tif (compressed, BigTIFF past 4 GiB), .zarr (version 3, sharded, OME-NGFF), .npy or .raw (uint8);
     of a generator of images .tif, .png, .bmp or .npy; with --count a folder for sample_0.tif, sample_1.tif, ..."""
-    size: Annotated[tuple[int, ...] | None, _unset("N|D H W")] = None
+    size: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="N|D H W")] = None
     """Edge length in voxels, or depth height width (images: height width).
     128 if not given; of a GAN that makes whole samples (images, or volumes from one vector) the training size."""
-    box: Annotated[str | None, _unset("z0:z1,y0:y1,x0:x1")] = None
+    box: Annotated[str | None, tyro.conf.arg(metavar="z0:z1,y0:y1,x0:x1")] = None
     """Instead of a size: a part of the seed's unlimited field, the same as cut from any larger volume."""
     periodic: Annotated[str, tyro.conf.arg(metavar="AXES")] = "none"
     """Axes along which opposite faces fit together: none, all, or some such as x or zy."""
     seed: int = 0
     """Seed of the noise (0 or more); each seed is another volume of the same medium."""
-    count: Annotated[int | None, _unset("INT")] = None
+    count: int | None = None
     """Make so many samples, with this seed and those after it, in the folder OUT; the same command goes on after a stop."""
-    phase_fraction: Annotated[float | None, _unset("FLOAT")] = None
+    phase_fraction: float | None = None
     """Fraction of the phase of interest; the trained one if not given. Checkpoints trained for a range make any within it,
     of others the threshold is recalibrated, for fractions near the trained one."""
     exact: bool = False
     """Choose the threshold in a first pass: this very volume, inside its mask, then has the fraction within 1e-4."""
-    phase_fraction_field: Annotated[str | None, _unset("FIELD")] = None
+    phase_fraction_field: Annotated[str | None, tyro.conf.arg(metavar="FIELD")] = None
     """Local fraction of the phase of interest (a porosity field), for generators of two phases: the network of a
     checkpoint trained for a range follows it, of others the threshold does.
     What is achieved is written beside the volume: OUT.phase_fraction.tif (local means), .csv and .png (profiles)."""
-    gradient_axis: Annotated[str | None, _unset("z|y|x")] = None
+    gradient_axis: Annotated[str | None, tyro.conf.arg(metavar="z|y|x")] = None
     """Axis of a phase fraction field that is a ramp without one: 0.1:0.3 along z is 0.1:0.3:z."""
     resample_field: bool = False
     """Stretch a file with a phase fraction field to the volume, instead of expecting one of its shape."""
-    mask: Annotated[Path | None, _unset("FILE")] = None
+    mask: Path | None = None
     """What the noise is multiplied by: floating-point numbers from 0 to 1, or labels (see --mask-weights)."""
-    mask_weights: Annotated[tuple[float, ...], _unset("FLOAT ...")] = ()
+    mask_weights: tuple[float, ...] = ()
     """Factor of the noise for each label of the mask in ascending order; evenly spread from 0 to 1 if not given."""
-    outside: Annotated[int | None, _unset("LABEL")] = None
+    outside: Annotated[int | None, tyro.conf.arg(metavar="LABEL")] = None
     """Label of the voxels where the mask is 0; what the generator makes of no noise if not given.
     The medium fades towards them over half the receptive field; --regions cuts it off sharply."""
-    noise_mean: Annotated[str | None, _unset("FIELD")] = None
+    noise_mean: Annotated[str | None, tyro.conf.arg(metavar="FIELD")] = None
     """Mean of the noise, 0 if not given: a few tenths take the medium to one phase or the other."""
-    noise_deviation: Annotated[str | None, _unset("FIELD")] = None
+    noise_deviation: Annotated[str | None, tyro.conf.arg(metavar="FIELD")] = None
     """Standard deviation of the noise, 1 if not given: changes the phase fraction as well, unless --exact is given."""
-    regions: Annotated[Path | None, _unset("FILE")] = None
+    regions: Path | None = None
     """Map of integers, with a generator or a label of its own in each region; CKPT in those that no --region names."""
     region: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="VALUE=CKPT[:LABELS]|VALUE=LABEL")] = ()
     """What fills the region of a value: a checkpoint, and labels of its phases other than 0, 1, ...; or one label.
@@ -107,7 +102,7 @@ class GenerateConfig:
     """Keep the network's scores, before the threshold, as float16 in OUT.scores.npy."""
     pyramid: bool = False
     """Write coarser resolutions too (.zarr), for viewers."""
-    block_size: Annotated[int | None, _unset("INT")] = None
+    block_size: int | None = None
     """Largest edge length of a block, in voxels; sets the memory, not the result; 256, or what fits, if not given."""
     precision: Precision = Precision.auto
     """Arithmetic of the network; auto: bf16 where the device has it, else, and of GANs, fp32."""
