@@ -575,8 +575,8 @@ MASKS = {
         ("--mask good --mask-weights 0 2", r"mask_weights: expected values between 0 and 1, got 2"),
         ("--mask good --mask-weights 0 nan", r"mask_weights: expected values between 0 and 1, got nan"),
         ("--mask good --mask-weights 0 0", r"mask: 'good\.npy' is 0 everywhere"),
-        ("--mask-weights 0 1", r"mask: expected a file beside --mask-weights and --outside, got none; add --mask FILE"),
-        ("--outside 0", r"mask: expected a file beside --mask-weights and --outside, got none; add --mask FILE"),
+        ("--mask-weights 0 1", r"mask: expected a file beside --mask-weights and --outside, got none; add --mask PATH"),
+        ("--outside 0", r"mask: expected a file beside --mask-weights and --outside, got none; add --mask PATH"),
         ("--mask good --outside 256", r"outside: expected a label from 0 to 255, got 256"),
         ("--mask good --outside -1", r"outside: expected a label from 0 to 255, got -1"),
         ("--phase-fraction-field 0", r"phase_fraction_field: expected values between 0 and 1 \(exclusive\), got 0"),
@@ -734,7 +734,7 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         flag = f"--{field.name.replace('_', '-')}"
         assert re.search(rf"{flag}[, \n]", overview), flag
         assert f"{flag} " in options.replace(",", " ")
-    for words in ("--mask FILE", "--region VALUE=CKPT[:LABELS]|VALUE=LABEL", "--noise-mean FIELD", "--size N|D H W"):
+    for words in ("--mask PATH", "--region VALUE=CKPT[:LABELS]|VALUE=LABEL", "--noise-mean FIELD", "--size N|D H W"):
         assert words in options
 
 
