@@ -30,6 +30,7 @@ COMMANDS = {
 
 EXIT_BAD_INPUT = 2
 EXIT_STOPPED = 130
+EXIT_BROKEN_PIPE = 141
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments after the program's name; those of the process if None.
 
     Returns:
-        Exit code: 0 done, 2 bad input (one sentence on stderr), 130 stopped by the user.
+        Exit code: 0 done, 2 bad input (one sentence on stderr), 130 stopped by the user, 141 nobody reads what is printed.
     """
     try:
         try:
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except BrokenPipeError:  # `head` or a pager has seen enough; what Python has left to print at its end goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return EXIT_BROKEN_PIPE
 
 
 def _command(args: list[str]) -> int:
