@@ -54,7 +54,7 @@ def check_options(config: ReconstructConfig) -> None:
 def _check_numbers(config: ReconstructConfig) -> None:
     """Numbers above zero, and those that may be zero."""
     for section, names in {
-        "descriptors": ("limit",),
+        "descriptors": ("limit", "pattern_size", "pattern_features"),
         "optimization": (
             "learning_rate", "history", "max_steps", "coarse_steps", "slices_per_normal", "slices_per_batch", "patience",
             "restarts",
@@ -106,6 +106,11 @@ def _check_descriptors(config: ReconstructConfig) -> None:
             f"size: expected {SMALLEST_GRAM} voxels or more along each edge for Gram matrices, got {shortest}; make the medium "
             "larger or leave gram out."
         )
+    if "patterns" in names and config.descriptors.pattern_size > shortest // 2:
+        raise InputError(
+            f"descriptors.pattern_size: expected at most {shortest // 2}, half the shortest edge of the medium, got "
+            f"{config.descriptors.pattern_size}; use smaller patterns or a larger --size."
+        )
 
 
 def _check_limit(shortest: int, limit: int | None) -> None:
@@ -135,18 +140,26 @@ def check_exemplars(config: ReconstructConfig, exemplars: Exemplars) -> None:
             f"size: expected {math.ceil(1.0 / rarest)} voxels or more for one of the rarest phase, got {voxels}; make the "
             "medium larger."
         )
-    names, limit = chosen_names(config), config.descriptors.limit
-    needed = max(
-        2 * (FEWEST_LAGS if limit is None else limit) if any(name in (*CORRELATIONS, *_PAIRS) for name in names) else 2,
-        SMALLEST_GRAM if "gram" in names else 2,
-    )
-    smaller = "" if limit is None else " or a smaller --descriptors.limit"
+    needed, smaller = _pixels_needed(config)
     for (option, path), labels in zip(exemplars.files, exemplars.media, strict=True):
         if min(labels.shape) < needed:
             raise InputError(
                 f"{option}: expected at least {needed} pixels along each edge for these descriptors, '{path}' has "
                 f"{' x '.join(map(str, labels.shape))}; use a larger image{smaller}."
             )
+
+
+def _pixels_needed(config: ReconstructConfig) -> tuple[int, str]:
+    """Fewest pixels along an edge of an image, and what to make smaller instead where that is possible."""
+    names, limit, patterns = chosen_names(config), config.descriptors.limit, config.descriptors.pattern_size
+    needs = [(2, "")]
+    if any(name in (*CORRELATIONS, *_PAIRS) for name in names):
+        needs.append((2 * FEWEST_LAGS, "") if limit is None else (2 * limit, " or a smaller --descriptors.limit"))
+    if "gram" in names:
+        needs.append((SMALLEST_GRAM, ""))
+    if "patterns" in names:
+        needs.append((2 * patterns, " or a smaller --descriptors.pattern-size"))
+    return max(needs)
 
 
 def check_table(config: ReconstructConfig, table: Statistics) -> None:

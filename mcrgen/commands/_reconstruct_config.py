@@ -65,6 +65,8 @@ class WeightsConfig:
     """Hexagons (annealing)."""
     gram: float | None = None
     """Gram matrices (differentiable)."""
+    patterns: float | None = None
+    """Local patterns (differentiable)."""
     variation: float | None = None
     """Normalised total variation (differentiable)."""
     phase_fraction: float | None = None
@@ -76,7 +78,7 @@ class DescriptorConfig:
     """What of the slices is matched; annealing takes names, weights and limit only."""
 
     names: tuple[str, ...] = ()
-    """Any of s2, s3, lineal-path, gram, variation, phase-fraction; if not given, s2 s3 variation phase-fraction.
+    """Any of s2, s3, lineal-path, gram, patterns, variation, phase-fraction; if not given, s2 s3 variation phase-fraction.
     Annealing: any of s2, s2-diagonal, s2-map, lineal-path, p3h, p3v, p4, p6; if not given, s2 lineal-path."""
     weights: WeightsConfig = field(default_factory=WeightsConfig)
     slices: Slices = Slices.together
@@ -91,6 +93,10 @@ class DescriptorConfig:
     """matched: as in the exemplar; minimised: as small as the other descriptors allow."""
     vgg_weights: str = "random"
     """Weights of VGG-19 for gram: random (untrained filters), imagenet (downloaded) or a file."""
+    pattern_size: int = 7
+    """Edge length of the local patterns of patterns, in voxels of each level."""
+    pattern_features: int = 256
+    """Random waves that the distribution of local patterns is measured by: more see more, and take longer."""
     sum_weight: float = 1.0
     """Three phases and more: weight of the mean squared distance of their indicators' sum from one."""
 
@@ -117,7 +123,8 @@ class OptimizationConfig:
     coarse_steps: int = 100
     """Most steps on each of the coarser ones."""
     levels: int = 0
-    """Levels from coarse to fine; 0: as many as have twice the limit of voxels along every edge, and as a table has lags."""
+    """Levels from coarse to fine; 0: as many as have twice the limit, and twice the size of patterns, in voxels
+    along every edge, and as a table has lags."""
     slices_per_normal: int | None = None
     """Look at so many slices per section normal in a step, drawn anew; at all of them if not given."""
     slices_per_batch: int = 128

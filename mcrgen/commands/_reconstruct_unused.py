@@ -9,7 +9,8 @@ from mcrgen.commands._reconstruct_config import Method, Optimizer, ReconstructCo
 from mcrgen.errors import InputError
 
 _OF_DIFFERENTIABLE = (
-    "descriptors.slices", "descriptors.multigrid", "descriptors.variation", "descriptors.vgg_weights", "descriptors.sum_weight",
+    "descriptors.slices", "descriptors.multigrid", "descriptors.variation", "descriptors.vgg_weights",
+    "descriptors.pattern_size", "descriptors.pattern_features", "descriptors.sum_weight",
     "optimization.optimizer", "optimization.learning_rate", "optimization.history", "optimization.max_steps",
     "optimization.coarse_steps", "optimization.levels", "optimization.slices_per_normal", "optimization.slices_per_batch",
     "optimization.tolerance", "optimization.patience", "record.", "smoothing",
@@ -39,6 +40,8 @@ def check_unused(config: ReconstructConfig) -> None:
     names = descriptor_names(config)
     if "gram" not in names:
         _refuse(config, ("descriptors.vgg_weights",), "gram among the descriptors")
+    if "patterns" not in names:
+        _refuse(config, ("descriptors.pattern_",), "patterns among the descriptors")
     if "variation" not in names:
         _refuse(config, ("descriptors.variation",), "variation among the descriptors")
     if not config.record.monitor_every:

@@ -43,7 +43,7 @@ def build_task(
     from mcrgen.io.phases import Phases, indicators
     from mcrgen.tasks.reconstruction import Matched, ReconstructionTask
 
-    parts = descriptor_parts(config, periodic=config.periodic, curves=curves, device=device)
+    parts = descriptor_parts(config, goal.channels, periodic=config.periodic, curves=curves, device=device)
     phases = Phases(tuple(range(len(goal.fractions))), goal.phase)
     return ReconstructionTask(
         _settings(config, goal, seed),
@@ -170,7 +170,7 @@ def errors_of(labels: NDArray[np.uint8], config: ReconstructConfig, goal: Goal, 
     phases = Phases(tuple(range(len(goal.fractions))), goal.phase)
     medium = torch.from_numpy(indicators(labels, phases))
     errors, few = dict[str, Any](), config.optimization.slices_per_batch
-    for name, descriptor in descriptor_parts(config, periodic=config.periodic, curves=curves).items():
+    for name, descriptor in descriptor_parts(config, goal.channels, periodic=config.periodic, curves=curves).items():
         by_normal = {
             "zyx"[normal]: relative_error(descriptor, torch.split(sections(medium, normal), few), target)
             for normal, target in goal.targets[name][0].items()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CORRELATIONS = ("s2", "s3", "lineal_path")
 SMALLEST_GRAM = 16
-KNOWN = (*CORRELATIONS, "gram", "variation", "phase_fraction")
+KNOWN = (*CORRELATIONS, "gram", "patterns", "variation", "phase_fraction")
 ANNEALED = ("s2", "s2_diagonal", "s2_map", "lineal_path", "p3h", "p3v", "p4", "p6")
 
 _AXES = "zyx"
@@ -88,12 +88,13 @@ def chosen_names(config: ReconstructConfig) -> list[str]:
 
 
 def descriptor_parts(
-    config: ReconstructConfig, *, periodic: bool, curves: bool = False, device: torch.device | None = None
+    config: ReconstructConfig, channels: int, *, periodic: bool, curves: bool = False, device: torch.device | None = None
 ) -> dict[str, Parts]:
     """The functions behind the names.
 
     Args:
         config: the options.
+        channels: indicators per voxel.
         periodic: wrap around.
         curves: take S2 along the axes only, as tables have it.
         device: where the slices will be; the CPU if None.
@@ -101,7 +102,10 @@ def descriptor_parts(
     Raises:
         InputError: a file that holds no weights of VGG-19.
     """
-    from mcrgen.losses.slice_descriptors import Correlations, gram
+    import torch
+
+    from mcrgen.descriptors.pattern_characteristic import pattern_frequencies
+    from mcrgen.losses.slice_descriptors import Correlations, gram, patterns
 
     settings = config.descriptors
     at = Correlations(settings.lags, _ALL_LEVELS if settings.multigrid else 1, periodic)
@@ -115,6 +119,10 @@ def descriptor_parts(
         # Of a medium that wraps around, an image that does not is shown so too: zeros at its edges would be seen as a phase.
         padding: Padding = "periodic" if periodic or config.periodic else "zero"
         known["gram"] = gram(_features(settings.vgg_weights, padding).to(device or "cpu"))
+    if "patterns" in chosen_names(config):
+        generator = torch.Generator().manual_seed(config.seed)
+        waves = pattern_frequencies(settings.pattern_features, channels, settings.pattern_size, generator)
+        known["patterns"] = patterns(waves.to(device or "cpu"), periodic=periodic)
     return {name: known[name] for name in chosen_names(config)}
 
 
@@ -145,6 +153,8 @@ def level_count(config: ReconstructConfig, images: Sequence[tuple[int, ...]]) ->
         smallest = 2 * config.descriptors.lags
     if "gram" in names:
         smallest = max(smallest, SMALLEST_GRAM)
+    if "patterns" in names:
+        smallest = max(smallest, 2 * config.descriptors.pattern_size)
     most = 1 + coarsest_level(config.size, smallest)
     while most > 1 and any(n >> (most - 1) < smallest for shape in images for n in shape):
         most -= 1
@@ -158,7 +168,7 @@ def goal_of_images(config: ReconstructConfig, exemplars: Exemplars) -> Goal:
 
     levels = level_count(config, [section.shape for sections in exemplars.sections for section in sections])
     measured: dict[tuple[int, str], list[Tensor]] = {}
-    parts = descriptor_parts(config, periodic=config.exemplar_periodic)
+    parts = descriptor_parts(config, exemplars.phases.channels, periodic=config.exemplar_periodic)
     targets: Targets = {name: [{} for _ in range(levels)] for name in parts}
     found: dict[tuple[int, str, int, str], SliceTarget] = {}
     for normal, sections, symmetry in zip(exemplars.normals, exemplars.sections, exemplars.symmetries, strict=True):

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from mcrgen.descriptors.gram import gram_matrices
 from mcrgen.descriptors.lineal_path import lineal_path
 from mcrgen.descriptors.multigrid import multigrid_levels
+from mcrgen.descriptors.pattern_characteristic import pattern_characteristic
 from mcrgen.descriptors.three_point import three_point_correlation
 from mcrgen.descriptors.two_point import two_point_correlation
 from mcrgen.descriptors.two_point_map import two_point_map
 from mcrgen.descriptors.variation import normalised_variation
 
 Parts = Callable[[Tensor], list[Tensor]]
-"""Slices ``(B, C, H, W)`` -> parts ``(B, C, ...)``: one for each level of a multigrid, one for each layer of a network."""
+"""Slices ``(B, C, H, W)`` -> parts ``(B, ...)``: one for each level of a multigrid, one for each layer of a network."""
 
 _AXES = (0, 1)
 
@@ -69,6 +70,15 @@ def gram(network: nn.Module) -> Parts:
 
     def parts(slices: Tensor) -> list[Tensor]:
         return gram_matrices(slices, network)
+
+    return parts
+
+
+def patterns(frequencies: Tensor, *, periodic: bool) -> Parts:
+    """Characteristic function of the local patterns at given frequencies, ``(B, 2, K)``."""
+
+    def parts(slices: Tensor) -> list[Tensor]:
+        return [pattern_characteristic(slices, frequencies, periodic=periodic)]
 
     return parts
 

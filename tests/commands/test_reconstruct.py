@@ -11,6 +11,7 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from tiny_reconstruction import ANNEALED, CURVES, read, record, run, tiny_reconstruction
 from torch import Tensor
 
@@ -22,8 +23,11 @@ from mcrgen.commands._reconstruction import build_task
 from mcrgen.commands._targets import goal_of_images
 from mcrgen.commands.reconstruct import working_folder
 from mcrgen.data.examples import gaussian_level_cut
+from mcrgen.data.lattices import cuboidal_precipitates
 from mcrgen.data.symmetry import ELEMENTS, Symmetry, turn
+from mcrgen.descriptors.bit_quads import bit_quads
 from mcrgen.descriptors.lineal_path import lineal_path
+from mcrgen.descriptors.pattern_characteristic import pattern_characteristic, pattern_frequencies
 from mcrgen.descriptors.two_point import two_point_correlation
 from mcrgen.descriptors.two_point_map import two_point_map
 from mcrgen.descriptors.variation import normalised_variation
@@ -97,6 +101,39 @@ def test_errors_in_the_record_are_those_of_the_file(
             assert errors[name]["zyx"[normal]] == pytest.approx(error, rel=1e-4)
     for name in ("s2", "lineal_path", "variation"):
         assert errors[name]["mean"] == pytest.approx(np.mean([errors[name][axis] for axis in "zyx"]))
+
+
+def test_the_error_of_patterns_is_that_of_their_characteristic_function(image3: Path, tmp_path: Path) -> None:
+    output = tmp_path / "medium.npy"
+    run(
+        [image3, output],
+        (8, 10, 6),
+        *("descriptors.names=[patterns]", "descriptors.pattern_size=3", "descriptors.pattern_features=32", "seed=4"),
+    )
+    frequencies = pattern_frequencies(32, 3, 3, torch.Generator().manual_seed(4)).double()
+    image = np.unique(np.load(image3), return_inverse=True)[1].reshape(np.load(image3).shape)
+    exemplar, labels = (torch.eye(3, dtype=torch.float64)[torch.from_numpy(m).long()] for m in (image, read(output)))
+    turned = [turn(exemplar.movedim(-1, 0)[None], element) for element in ELEMENTS[Symmetry.square]]
+    wanted = torch.cat([pattern_characteristic(t, frequencies) for t in turned]).mean(dim=0)
+    for normal, axis in enumerate("zyx"):
+        slices = labels.movedim(normal, 0).movedim(-1, 1)
+        found = pattern_characteristic(slices, frequencies, periodic=True).mean(dim=0)
+        error = float((found - wanted).norm() / wanted.norm())
+        assert record(output)["errors"]["patterns"][axis] == pytest.approx(error, rel=1e-4)
+
+
+def test_patterns_sharpen_a_blunt_medium(tmp_path: Path) -> None:
+    """Cells whose corners a Gaussian has rounded get most of them back, at the same places."""
+    np.save(tmp_path / "image.npy", cuboidal_precipitates((128, 128), 9, 2, 0))
+    blunt = gaussian_filter(cuboidal_precipitates((48, 48), 9, 2, 1).astype(float), 1.5, mode="wrap")
+    np.save(tmp_path / "start.npy", (blunt > np.quantile(blunt, 0.57)).astype(np.uint8))
+    options = [f"start={tmp_path / 'start.npy'}", "descriptors.names=[patterns]", "optimization.max_steps=40"]
+    run([tmp_path / "image.npy", tmp_path / "sharp.npy"], (48, 48), *options)
+    media = [torch.from_numpy(np.load(tmp_path / f"{name}.npy")) for name in ("image", "start", "sharp")]
+    image, start, sharp = (float(bit_quads(m[None, None])[0, 0, 1]) for m in media)
+    assert start - image > 0.2
+    assert sharp - image < 0.5 * (start - image)
+    assert (media[1] == media[2]).double().mean() > 0.8
 
 
 def test_the_record_tells_where_it_came_from(image: Path, tmp_path: Path) -> None:
@@ -283,7 +320,7 @@ def test_an_image_that_wraps_around_is_measured_so(tmp_path: Path, phases: int, 
     assert min(found[False]) > 1e-3
 
 
-@pytest.mark.parametrize("recipe", ["dmcr_sv", "dmcr_g", "dmcr_sgv", "dmcr_table", "yeong_torquato"])
+@pytest.mark.parametrize("recipe", ["dmcr_sv", "dmcr_g", "dmcr_sgv", "dmcr_patterns", "dmcr_table", "yeong_torquato"])
 def test_shipped_recipes(image: Path, tmp_path: Path, recipe: str) -> None:
     size = ["16", "16"]
     flags = ["--descriptors.limit", "4", "--logging.wandb", "disabled", "--optimization.device", "cpu"]

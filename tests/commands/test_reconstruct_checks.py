@@ -16,6 +16,7 @@ from mcrgen.errors import InputError
 
 SQUARE, CUBE = (12, 12), (12, 12, 12)
 ANNEALING = "method=annealing"
+PATTERNS = "descriptors.names=[patterns]"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,23 @@ ANNEALING = "method=annealing"
         ),
         (SQUARE, ["descriptors.weights.s2=0"], r"descriptors.weights.s2: expected a number greater than 0, got 0"),
         ((12, 20), ["descriptors.names=[gram]"], r"size: expected 16 voxels or more along each edge for Gram matrices, got 12"),
+        (
+            SQUARE,
+            [PATTERNS, "descriptors.pattern_size=7"],
+            r"descriptors.pattern_size: expected at most 6, half the shortest edge of the medium, got 7; use smaller",
+        ),
+        (
+            SQUARE,
+            [PATTERNS, "descriptors.pattern_size=0"],
+            r"descriptors.pattern_size: expected a number greater than 0, got 0",
+        ),
+        (SQUARE, [PATTERNS, "descriptors.pattern_features=0"], r"pattern_features: expected a number greater than 0, got 0"),
+        (
+            SQUARE,
+            [CURVES, "descriptors.pattern_size=5", "descriptors.pattern_features=64"],
+            r"^descriptors.pattern_size, descriptors.pattern_features: expected with patterns among the descriptors only",
+        ),
+        (SQUARE, [ANNEALING, "descriptors.names=[patterns]"], r"descriptors.names: expected any of s2, .*, got 'patterns'"),
         (SQUARE, ["optimization.slices_per_normal=2"], r"slices_per_normal: expected with the optimizer adam"),
         (SQUARE, ["optimization.levels=-1"], r"optimization.levels: expected 0 or more, got -1"),
         (SQUARE, ["optimization.tolerance=-1"], r"optimization.tolerance: expected 0 or more"),
@@ -160,7 +178,12 @@ def test_sources_to_go_between(image: Path, image3: Path, tmp_path: Path) -> Non
     [
         ((5, 12), [CURVES], r"data.image: expected at least 6 pixels along each edge for these descriptors, '.*' has 5 x 12"),
         ((5, 12), [ANNEALING, "descriptors.names=[s2_diagonal]"], r"data.image: expected at least 6 pixels"),
-        ((15, 20), ["descriptors.names=[gram]"], r"data.image: expected at least 16 pixels .* use a larger image or"),
+        ((15, 20), ["descriptors.names=[gram]"], r"data.image: expected at least 16 pixels .* use a larger image\.$"),
+        (
+            (9, 20),
+            [PATTERNS, "descriptors.pattern_size=5"],
+            r"data.image: expected at least 10 pixels .* or a smaller --descriptors.pat",
+        ),
         ((5, 8, 8), [CURVES], r"data.image: expected at least 6 pixels .* has 5 x 8 x 8"),
     ],
 )

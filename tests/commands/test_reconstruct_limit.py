@@ -117,7 +117,7 @@ def test_a_table_of_lag_zero(tmp_path: Path) -> None:
         run([table(tmp_path / "s2.csv", 1), tmp_path / "out.npy"], (8, 8), "descriptors.names=[s2,phase-fraction]")
 
 
-@pytest.mark.parametrize("name", ["dmcr_sv", "dmcr_g", "dmcr_sgv", "dmcr_table", "yeong_torquato"])
+@pytest.mark.parametrize("name", ["dmcr_sv", "dmcr_g", "dmcr_sgv", "dmcr_patterns", "dmcr_table", "yeong_torquato"])
 def test_recipes_leave_it_to_the_medium(name: str) -> None:
     config = load(ReconstructConfig, recipe(name), ["paths=[a.tif,b.tif]", "size=[24,24,24]"])
     assert config.descriptors.limit is None

@@ -15,6 +15,7 @@ from mcrgen.descriptors.lineal_path import lineal_path
 from mcrgen.descriptors.minkowski import minkowski_functionals
 from mcrgen.descriptors.multigrid import multigrid_levels
 from mcrgen.descriptors.n_point import n_point_probability
+from mcrgen.descriptors.pattern_characteristic import pattern_characteristic, pattern_frequencies
 from mcrgen.descriptors.pattern_distance import pattern_distance
 from mcrgen.descriptors.patterns import local_patterns
 from mcrgen.descriptors.phase_fraction import phase_fraction
@@ -54,6 +55,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "boundary": lambda x: minkowski_functionals(x).boundary,
     "multigrid": lambda x: multigrid_levels(x, 2)[-1],
     "patterns": lambda x: local_patterns(x, 3),
+    "pattern characteristic": lambda x: pattern_characteristic(x, pattern_frequencies(8, 2, 3, torch.Generator())),
     "pattern distance": lambda x: pattern_distance(x[:1], x[1:], 3),
 }
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from mcrgen.descriptors.gram import gram_matrices
-from mcrgen.losses.slice_descriptors import Correlations, Parts, coarsened, gram
+from mcrgen.descriptors.pattern_characteristic import pattern_characteristic, pattern_frequencies
+from mcrgen.losses.slice_descriptors import Correlations, Parts, coarsened, gram, patterns
 from mcrgen.losses.slice_matching import SliceTarget, SliceTerm, errors_and_gradient, relative_error, slice_errors
 
 AT = Correlations(limit=3, levels=2, periodic=True)
@@ -22,6 +23,14 @@ class Features(nn.Module):
         return [torch.cat([images, right, below], dim=1), (right * below)[..., ::2, ::2]]
 
 
+def waves(channels: int) -> Tensor:
+    return pattern_frequencies(24, channels, 4, torch.Generator().manual_seed(0))
+
+
+def local_patterns(slices: Tensor) -> list[Tensor]:
+    return patterns(waves(slices.shape[1]), periodic=True)(slices)
+
+
 DESCRIPTORS: dict[str, Parts] = {
     "three_point": AT.three_point,
     "two_point": AT.two_point,
@@ -29,6 +38,7 @@ DESCRIPTORS: dict[str, Parts] = {
     "lineal_path": AT.lineal_path,
     "variation": AT.variation,
     "gram": gram(Features()),
+    "patterns": local_patterns,
 }
 
 
@@ -132,13 +142,20 @@ def test_gram_and_coarsening_are_what_they_are_made_of() -> None:
     assert coarsened(image, 0) is image
 
 
+def test_patterns_are_their_characteristic_function() -> None:
+    image = binary(2, 3, 8, 12)
+    for wraps in (True, False):
+        (found,) = patterns(waves(3), periodic=wraps)(image)
+        assert torch.equal(found, pattern_characteristic(image, waves(3), periodic=wraps))
+
+
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("batch", [1, 3, 9])
 def test_batches_give_the_errors_and_the_gradient_of_all_slices(together: bool, batch: int) -> None:
     slices = torch.rand(7, 2, 12, 14, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     terms = {
         name: SliceTerm(descriptor, SliceTarget.measure(descriptor, [binary(1, 2, 20, 24)], seed=0), weight)
-        for (name, descriptor), weight in zip(DESCRIPTORS.items(), (1.0, 2.0, 0.5, 1.0, 0.1, 3.0), strict=True)
+        for (name, descriptor), weight in zip(DESCRIPTORS.items(), (1.0, 2.0, 0.5, 1.0, 0.1, 3.0, 0.7), strict=True)
     }
     errors, gradient = errors_and_gradient(terms, slices, batch, together=together)
 
