@@ -9,6 +9,7 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -67,10 +68,25 @@ def test_readme_commands_parse(line: str) -> None:
         assert parsed in (f"{name.replace('-', '')}config", "ganconfig" if name == "train" else "")
 
 
+def readme_python(word: str) -> str:
+    (code,) = (b for b in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if word in b)
+    return code
+
+
+def test_readme_example_of_commands_in_python_builds_what_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(mcrgen, "train", lambda config: given.append(config) or SimpleNamespace(checkpoint=Path("model.ckpt")))
+    monkeypatch.setattr(mcrgen, "generate", given.append)
+    exec(readme_python("mcrgen.train("), {})
+    train, generate = given
+    assert isinstance(train, mcrgen.TrainConfig)
+    assert (train.data.image, train.output) == (Path("labels.tif"), Path("runs/rock"))
+    assert generate == mcrgen.GenerateConfig(checkpoint=Path("model.ckpt"), output=Path("rock.tif"), size=(512,))
+
+
 def test_readme_example_of_descriptors_runs() -> None:
-    (code,) = (b for b in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if "mcrgen.descriptors" in b)
     names: dict[str, Any] = {}
-    exec(code, names)
+    exec(readme_python("mcrgen.descriptors"), names)
     assert names["s2"].shape == (4, 1, 33)
     assert names["s2"].requires_grad
     assert names["p6"].shape == (4, 1, 1, 21)
