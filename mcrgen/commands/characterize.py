@@ -41,7 +41,7 @@ class CharacterizeConfig:
     """Any of s2, lineal-path, chord-length, polytopes, s2-map, c2, s3, gram, minkowski, pores; or all."""
     phase: int | None = None
     """Value of the phase of interest; the highest if not given."""
-    voxel_size: float | None = None
+    voxel_size_um: float | None = None
     """Edge length of a voxel in micrometres; from the file's metadata if not given."""
     max_lag: int | None = None
     """Largest lag of the curves, in voxels; half the shortest edge, at most 128, if not given."""
@@ -117,8 +117,8 @@ def _products(names: Sequence[str]) -> list[str]:
 
 def _check(config: CharacterizeConfig, names: Sequence[str]) -> None:
     require_positive("sections", config.sections)
-    if config.voxel_size is not None:
-        require_positive("voxel_size", config.voxel_size)
+    if config.voxel_size_um is not None:
+        require_positive("voxel_size_um", config.voxel_size_um)
     for product in _products(names):
         require_output_file("output", config.output / product, overwrite=config.overwrite)
 
@@ -138,7 +138,7 @@ def _source(config: CharacterizeConfig, medium: LabelFile, names: list[str]) -> 
     return Source(
         medium,
         max_lag,
-        config.voxel_size or medium.voxel_size_um,
+        config.voxel_size_um or medium.voxel_size_um,
         config.sections,
         largest_s3_limit([shape], config.s3_limit),
         gram,

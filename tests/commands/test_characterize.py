@@ -88,7 +88,7 @@ def test_everything_there_is(volume: Path) -> None:
 
 def test_an_image_with_its_pores(volume: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "image.npy", VOLUME[10])
-    result = characterize(tmp_path / "image.npy", descriptors=("pores", "minkowski", "s2-map"), voxel_size=0.5)
+    result = characterize(tmp_path / "image.npy", descriptors=("pores", "minkowski", "s2-map"), voxel_size_um=0.5)
     assert set(result.data["descriptors"]) == {"pores", "minkowski", "s2_map"}
     assert result.data["medium"]["voxel_size_um"] == 0.5
     assert "mean_curvature" not in result.data["descriptors"]["minkowski"]
@@ -108,10 +108,10 @@ def test_an_image_with_its_pores(volume: Path, tmp_path: Path) -> None:
         ({"phase": 3}, r"phase: expected one of the label values 0, 1, 2, got 3"),
         ({"max_lag": 24}, r"max_lag: expected 1 to 23 for a shortest edge of 24 voxels, got 24"),
         ({"max_lag": 0}, r"max_lag: expected 1 to 23"),
-        ({"voxel_size": -1.0}, r"voxel_size: expected a number greater than 0, got -1"),
+        ({"voxel_size_um": -1.0}, r"voxel_size_um: expected a number greater than 0, got -1"),
         ({"descriptors": ("s3",), "s3_limit": 13}, r"s3_limit: expected 1 to 12 for a shortest edge of 24 voxels, got 13"),
         ({"descriptors": ("gram",), "gram": "none.pth"}, r"gram: no such file 'none\.pth'"),
-        ({"voxel_size": float("inf")}, r"voxel_size: expected a number greater than 0, got inf"),
+        ({"voxel_size_um": float("inf")}, r"voxel_size_um: expected a number greater than 0, got inf"),
     ],
 )
 def test_bad_input(volume: Path, changes: dict[str, Any], message: str) -> None:
@@ -137,7 +137,7 @@ def test_nothing_is_overwritten_unasked(volume: Path) -> None:
 
 def test_from_the_shell(volume: Path, tmp_path: Path) -> None:
     args = ["characterize", str(volume), "--descriptors", "s2", "lineal-path", "--output", str(tmp_path / "shell")]
-    assert main([*args, "--voxel-size", "0.1", "--max-lag", "5", "--phase", "0"]) == 0
+    assert main([*args, "--voxel-size-um", "0.1", "--max-lag", "5", "--phase", "0"]) == 0
     data = json.loads((tmp_path / "shell" / "characterization.json").read_text())
     assert data["phase"] == 0
     assert data["max_lag"] == 5

@@ -36,7 +36,7 @@ def folder(volume: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) 
     np.save(path / "volume.npy", volume)
     mcrgen.characterize(
         mcrgen.CharacterizeConfig(
-            medium=path / "volume.npy", output=path / "c", max_lag=5, descriptors=("s2", "lineal-path"), voxel_size=0.5
+            medium=path / "volume.npy", output=path / "c", max_lag=5, descriptors=("s2", "lineal-path"), voxel_size_um=0.5
         )
     )
     return path
