@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor
 
 import mcrgen
 from mcrgen import config
+from mcrgen.descriptors.pattern_characteristic import pattern_frequencies
 from mcrgen.descriptors.sliced_wasserstein import random_directions, wasserstein_1d
 from mcrgen.generation import calibration
 from mcrgen.losses import sliced_wasserstein
@@ -78,6 +80,26 @@ def largest_quarter(self: SlicedWasserstein, x: Tensor, y: Tensor, generator: to
     return distances.topk(self.projections // 4).values.mean()
 
 
+def directions_in_windows(count: int, dimension: int, generator: torch.Generator) -> Tensor:
+    """Directions through the pixels of a random square window of 3 x 3 pixels and more of the patterns of two phases."""
+    return torch.nn.functional.normalize(_frequencies(count, dimension, generator))
+
+
+def characteristic_function(self: SlicedWasserstein, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+    """Root mean square difference of the characteristic functions of two sets of patterns in {-1, 1}, at random frequencies."""
+    frequencies = _frequencies(_FREQUENCIES_PER_DIRECTION * self.projections, x.shape[1], generator) / 2.0
+    with torch.autocast(x.device.type, enabled=False):
+        means = [torch.stack([p.cos().mean(dim=0), p.sin().mean(dim=0)]) for p in (x @ frequencies.T, y @ frequencies.T)]
+    return (means[0] - means[1]).square().sum(dim=0).mean().sqrt()
+
+
+_FREQUENCIES_PER_DIRECTION = 2
+
+
+def _frequencies(count: int, dimension: int, generator: torch.Generator) -> Tensor:
+    return pattern_frequencies(count, 1, math.isqrt(dimension), generator).flatten(1)
+
+
 _ONE_SCALE = SlicedWasserstein.forward
 
 
@@ -114,6 +136,8 @@ VARIANTS = {
     "no_autocovariance": Variant(("loss.covariance_weight=0",)),
     "autocovariance_x5": Variant((f"loss.covariance_weight={5 * RECIPE.loss.covariance_weight}",)),
     "orthogonal_directions": Variant(patched=(sliced_wasserstein, "random_directions", orthogonal_directions)),
+    "directions_in_windows": Variant(patched=(sliced_wasserstein, "random_directions", directions_in_windows)),
+    "characteristic_function": Variant(patched=(SlicedWasserstein, "forward", characteristic_function)),
     "max_sliced": Variant(patched=(SlicedWasserstein, "forward", largest_quarter)),
     "projections_256": Variant(("loss.projections=256",)),
     "dilated_patterns": Variant(
