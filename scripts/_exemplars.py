@@ -15,6 +15,7 @@ import mcrgen
 from mcrgen.commands._media import output_folder
 from mcrgen.commands.demo import PHOTO_SCALE
 from mcrgen.data.examples import gaussian_level_cut, gravel, overlapping_spheres
+from mcrgen.data.lattices import cuboidal_precipitates
 from mcrgen.errors import InputError, require_positive, require_seed, require_writable
 from mcrgen.io.images import SUFFIXES, read_medium, write_labels
 
@@ -33,6 +34,11 @@ def _write_spheres(path: Path) -> None:
     write_labels(path, overlapping_spheres((1, _EDGE, _EDGE), 6.0, 0.15, seed=1, periodic=False)[0], None)
 
 
+def _write_cells(path: Path) -> None:
+    """The central section of a three-dimensional medium of cuboids up to 9 voxels wide."""
+    write_labels(path, cuboidal_precipitates((64, 160, 160), 9, 2, seed=0)[32], None)
+
+
 def _write_level_cut(path: Path, fraction: float, correlation: float) -> None:
     write_labels(path, gaussian_level_cut((_EDGE, _EDGE), (1.0 - fraction, fraction), correlation, seed=0), None)
 
@@ -40,6 +46,7 @@ def _write_level_cut(path: Path, fraction: float, correlation: float) -> None:
 BUILT_IN: dict[str, Callable[[Path], None]] = {
     "gravel": _write_gravel,
     "spheres": _write_spheres,
+    "cells": _write_cells,
     "level_cut": lambda path: _write_level_cut(path, 0.4, 3.0),
     "sparse_level_cut": lambda path: _write_level_cut(path, 0.1, 4.0),
 }

@@ -94,9 +94,9 @@ class DescriptorConfig:
     vgg_weights: str = "random"
     """Weights of VGG-19 for gram: random (untrained filters), imagenet (downloaded) or a file."""
     pattern_size: int = 7
-    """Edge length of the local patterns of patterns, in voxels of each level."""
+    """Edge length of the local patterns that patterns compares, in voxels of each level."""
     pattern_features: int = 256
-    """Random waves that the distribution of local patterns is measured by: more see more, and take longer."""
+    """Random frequencies at which the distributions of local patterns are compared: more see more, and take longer."""
     sum_weight: float = 1.0
     """Three phases and more: weight of the mean squared distance of their indicators' sum from one."""
 

@@ -67,7 +67,7 @@ class CompareConfig:
     phase: int | None = None
     """Value of the phase of interest in the reference; the highest if not given."""
     max_lag: int | None = None
-    """Largest lag of the curves, in voxels; 63 if not given (folder of images: half an edge), or what fits a smaller medium."""
+    """Largest lag of the curves, in voxels; 63 if not given, or half the shortest edge of a smaller medium."""
     window: int | None = None
     """Edge of the reference's sub-windows for the 95 % band, in voxels; half its shortest edge, at most 128, if not given."""
     sections: int = 8
@@ -145,8 +145,8 @@ def _lags(config: CompareConfig, media: list[Samples]) -> tuple[int, int]:
     from mcrgen.descriptors.compare import MAP_LAG, S2_LAG
 
     shapes = [medium.shape for medium in media]
-    # in windows, few pairs are farther apart than half an edge
-    usual = min(S2_LAG, min(media[0].shape) // 2) if is_folder(media[0]) else S2_LAG
+    # few pairs are farther apart than half an edge, and of a medium that wraps around they are near again
+    usual = min(S2_LAG, max(1, min(map(min, shapes)) // 2))
     return largest_lag(shapes, config.max_lag, usual), largest_lag(shapes, None, MAP_LAG)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+import tifffile
 from tables import table
 from tiny import TINY
 
@@ -116,3 +118,47 @@ def test_bad_input(
     assert told in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("script", ["reproduce_sharp_cells"], indirect=True)
+def test_sharp_cells(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ("optimization.max_steps=3", "optimization.coarse_steps=2", "optimization.device=cpu", "descriptors.limit=4")
+    options = ("--size", "16", "--reconstruction", *short)
+    call(monkeypatch, script, tmp_path, *options)
+    rows = table(tmp_path / "sharp_cells.csv")
+    names = ("exemplar", "generated", "generated_patterns", "patterns", "correlations")
+    metrics = json.loads((tmp_path / "comparison" / "metrics.json").read_text())["candidates"]
+    for row, name in zip(rows, names, strict=True):
+        image = name == "exemplar"
+        labels = tifffile.imread(tmp_path / "exemplars" / "cells.tif") if image else np.load(tmp_path / f"{name}.npy")
+        assert labels.shape == ((160, 160) if image else (16, 16, 16))
+        assert {key: float(row[key]) for key in ("corners", "fourfold order")} == pytest.approx(script.sharpness(labels))
+        if not image:
+            assert float(row["S2 rel. L2"]) == pytest.approx(metrics[name]["curves"]["s2"]["relative_l2"])
+            assert labels.mean() == pytest.approx(0.43, abs=0.01)
+    start = json.loads((tmp_path / "generated_patterns.npy.json").read_text())["inputs"]["start"]
+    assert start["path"].endswith("generated.npy")
+    assert (tmp_path / "sharp_cells.png").stat().st_size > 10_000
+    made = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("*.npy"))]
+    monkeypatch.setattr(script, "draw", lambda *arguments: None)
+    call(monkeypatch, script, tmp_path, *options)  # finds all of it
+    assert made == [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("*.npy"))]
+    with pytest.raises(SystemExit):
+        call(monkeypatch, script, tmp_path / "other", "--images", str(tmp_path))
+    assert "images: the medium of this experiment is built in; leave it out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", ["reproduce_sharp_cells"], indirect=True)
+def test_sharpness_in_closed_form(script: ModuleType) -> None:
+    """Squares of 16 pixels in cells of 32: 4 corners among 64 blocks at the interface, facets along the axes only."""
+    squares = np.zeros((64, 64), np.uint8)
+    squares.reshape(2, 32, 2, 32)[:, 8:24, :, 8:24] = 1
+    found = script.sharpness(squares)
+    assert found["corners"] == pytest.approx(4 / 64)
+    assert found["fourfold order"] > 0.7
+    disc = np.hypot(*(np.indices((64, 64)) - 31.5)) < 20
+    assert script.sharpness(disc.astype(np.uint8))["fourfold order"] < 0.1
+    columns = np.repeat(squares[None], 64, axis=0)
+    assert script.sharpness(columns)["corners"] == pytest.approx(4 / 64 / 3, rel=1e-5)  # none in two of three normals
