@@ -82,22 +82,7 @@ def largest_quarter(self: SlicedWasserstein, x: Tensor, y: Tensor, generator: to
 
 def directions_in_windows(count: int, dimension: int, generator: torch.Generator) -> Tensor:
     """Directions through the pixels of a random square window of 3 x 3 pixels and more of the patterns of two phases."""
-    return torch.nn.functional.normalize(_frequencies(count, dimension, generator))
-
-
-def characteristic_function(self: SlicedWasserstein, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-    """Root mean square difference of the characteristic functions of two sets of patterns in {-1, 1}, at random frequencies."""
-    frequencies = _frequencies(_FREQUENCIES_PER_DIRECTION * self.projections, x.shape[1], generator) / 2.0
-    with torch.autocast(x.device.type, enabled=False):
-        means = [torch.stack([p.cos().mean(dim=0), p.sin().mean(dim=0)]) for p in (x @ frequencies.T, y @ frequencies.T)]
-    return (means[0] - means[1]).square().sum(dim=0).mean().sqrt()
-
-
-_FREQUENCIES_PER_DIRECTION = 2
-
-
-def _frequencies(count: int, dimension: int, generator: torch.Generator) -> Tensor:
-    return pattern_frequencies(count, 1, math.isqrt(dimension), generator).flatten(1)
+    return torch.nn.functional.normalize(pattern_frequencies(count, 1, math.isqrt(dimension), generator).flatten(1))
 
 
 _ONE_SCALE = SlicedWasserstein.forward
@@ -137,7 +122,7 @@ VARIANTS = {
     "autocovariance_x5": Variant((f"loss.covariance_weight={5 * RECIPE.loss.covariance_weight}",)),
     "orthogonal_directions": Variant(patched=(sliced_wasserstein, "random_directions", orthogonal_directions)),
     "directions_in_windows": Variant(patched=(sliced_wasserstein, "random_directions", directions_in_windows)),
-    "characteristic_function": Variant(patched=(SlicedWasserstein, "forward", characteristic_function)),
+    "characteristic_function": Variant(("loss.distance=characteristic", f"loss.projections={2 * RECIPE.loss.projections}")),
     "max_sliced": Variant(patched=(SlicedWasserstein, "forward", largest_quarter)),
     "projections_256": Variant(("loss.projections=256",)),
     "dilated_patterns": Variant(

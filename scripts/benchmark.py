@@ -134,7 +134,7 @@ def our_step_seconds() -> float:
     )  # fmt: skip
     task = SWNNTask(
         out_channels=1, channels=PAPER_WIDTH, layers=LAYERS, noise_channels=3, patch_size=patch, slab_size=size,
-        loss_kind="patterns", projections=64, exponent=1.0, covariance_weight=0.1, learning_rate=0.02,
+        distance="wasserstein", loss_kind="patterns", projections=64, exponent=1.0, covariance_weight=0.1, learning_rate=0.02,
         final_learning_rate=4e-4, max_steps=5, seed=0, normals=(0, 1, 2), phase_fraction_range=None,
         covariance=[CovarianceTargets(maps[None]) for maps in data.covariance(16)],
     )  # fmt: skip

@@ -76,6 +76,7 @@ def build_task(config: TrainConfig, exemplars: Exemplars, data: Exemplar) -> SWN
         patch_size=config.data.patch_size,
         slab_size=config.trainer.slab_size,
         loss_kind=config.loss.kind.value,
+        distance=config.loss.distance.value,
         projections=config.loss.projections,
         exponent=config.loss.exponent,
         covariance_weight=config.loss.covariance_weight,

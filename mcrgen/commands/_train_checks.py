@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mcrgen.commands._train_config import LAST, DataConfig, LossKind, MonitorConfig, TrainConfig
+from mcrgen.commands._train_config import LAST, DataConfig, Distance, LossKind, MonitorConfig, TrainConfig
 from mcrgen.errors import (
     InputError,
     near_name,
@@ -55,6 +55,11 @@ def check_numbers(config: TrainConfig) -> None:
     if config.loss.kind != LossKind.gram and config.loss.vgg_weights is not None:
         raise InputError(
             f"loss.vgg_weights: expected with the loss of the kind gram only, got {config.loss.kind}; leave it out."
+        )
+    if config.loss.kind != LossKind.patterns and config.loss.distance != Distance.wasserstein:
+        raise InputError(
+            f"loss.distance: expected with the loss of the kind patterns only, which it compares, got {config.loss.kind}; "
+            "leave it out."
         )
     if config.data.phase_fraction_range is not None and config.loss.kind != LossKind.patterns:
         raise InputError(

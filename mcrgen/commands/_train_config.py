@@ -35,6 +35,13 @@ class SwnnMethod(StrEnum):
     swnn = "swnn"
 
 
+class Distance(StrEnum):
+    """How the patterns of slices are compared with the exemplar's."""
+
+    wasserstein = "wasserstein"
+    characteristic = "characteristic"
+
+
 class LossKind(StrEnum):
     """What of generated slices is matched to the exemplar's."""
 
@@ -102,8 +109,11 @@ class LossConfig:
 
     kind: LossKind = LossKind.patterns
     """patterns; or only the autocorrelation of the slices, or only the Gram matrices of their VGG-19 features."""
+    distance: Distance = Distance.wasserstein
+    """Of patterns: wasserstein, sliced along random directions; or characteristic, of characteristic functions at random
+    frequencies, which see corners better (take four times as many)."""
     projections: int = 64
-    """Random directions, drawn anew for each slice."""
+    """Random directions or frequencies, drawn anew for each slice."""
     exponent: float = 1.0
     """p of the Wasserstein distance."""
     covariance_weight: float = 0.1

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mcrgen.descriptors.patterns import local_patterns
+from mcrgen.losses.characteristic_distance import CharacteristicDistance
 from mcrgen.losses.covariance_matching import CovarianceMatching, CovarianceTargets
 from mcrgen.losses.sliced_wasserstein import SlicedWasserstein
 from mcrgen.networks.swnn import SWNN
@@ -50,6 +51,7 @@ class SWNNTask(Task):
         patch_size: int,
         slab_size: int,
         loss_kind: str,
+        distance: str,
         projections: int,
         exponent: float,
         covariance_weight: float,
@@ -72,7 +74,8 @@ class SWNNTask(Task):
             patch_size: edge length T of a pattern in pixels.
             slab_size: edge length of the square slices in voxels.
             loss_kind: what of the slices is matched: ``patterns``, ``autocorrelation`` or ``gram``.
-            projections: random directions per slice.
+            distance: how patterns are compared: ``wasserstein`` or ``characteristic``.
+            projections: random directions, or frequencies, per slice.
             exponent: p of the Wasserstein distance.
             covariance_weight: weight of the autocovariance error beside the Wasserstein distance.
             learning_rate: Adam's learning rate at the first step.
@@ -92,6 +95,7 @@ class SWNNTask(Task):
             patch_size=patch_size,
             slab_size=slab_size,
             loss_kind=loss_kind,
+            distance=distance,
             projections=projections,
             exponent=exponent,
             covariance_weight=covariance_weight,
@@ -125,8 +129,13 @@ class SWNNTask(Task):
         self.network.to(memory_format=torch.channels_last_3d)
 
     def configure_losses(self) -> None:
-        """Build the sliced-Wasserstein loss."""
-        self.loss = SlicedWasserstein(projections=self.hparams["projections"], p=self.hparams["exponent"])
+        """Build the loss of patterns: sliced-Wasserstein distance, or that of characteristic functions."""
+        h = self.hparams
+        self.loss: SlicedWasserstein | CharacteristicDistance
+        if h["distance"] == "characteristic":
+            self.loss = CharacteristicDistance(frequencies=h["projections"], size=h["patch_size"])
+        else:
+            self.loss = SlicedWasserstein(projections=h["projections"], p=h["exponent"])
 
     def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
         """Adam with a cosine schedule."""

@@ -400,6 +400,10 @@ def test_derived_depth_covers_the_autocorrelation_length(image: Path, tmp_path: 
         (["trainer.slab_size=5"], r"trainer\.slab_size: expected at least data\.patch_size = 7, got 5"),
         (["loss.covariance_weight=-1"], r"loss\.covariance_weight: expected 0 \(off\) or more"),
         (["seed=-1"], r"seed: expected 0 or more, got -1"),
+        (
+            ["loss.kind=autocorrelation", "loss.distance=characteristic"],
+            r"loss\.distance: expected with the loss of the kind",
+        ),
         (["loss.exponent=0.5"], r"loss\.exponent: expected 1 or more"),
         (["monitor.every=-1"], r"monitor\.every: expected 0 \(off\) or more, got -1"),
         (["monitor.samples=1"], r"monitor\.samples: expected 2 or more, to see how they scatter, got 1"),

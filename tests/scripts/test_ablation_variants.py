@@ -14,15 +14,14 @@ from tiny import tiny_config
 
 import mcrgen
 from mcrgen import config as configuration
-from mcrgen.descriptors.pattern_characteristic import pattern_frequencies
 from mcrgen.losses.sliced_wasserstein import SlicedWasserstein
 
 pytestmark = pytest.mark.parametrize("script", ["_ablation_variants"], indirect=True)
 
 State = dict[str, torch.Tensor]
 PATCHED = (
-    "one_cycle", "weight_averaging", "orthogonal_directions", "directions_in_windows", "characteristic_function",
-    "max_sliced", "dilated_patterns", "linear_output", "training_statistics",
+    "one_cycle", "weight_averaging", "orthogonal_directions", "directions_in_windows", "max_sliced", "dilated_patterns",
+    "linear_output", "training_statistics",
 )  # fmt: skip
 
 
@@ -83,6 +82,7 @@ EXPECTED = {
     "exponent_2": {"loss.exponent": 2.0},
     "no_autocovariance": {"loss.covariance_weight": 0.0},
     "autocovariance_x5": {"loss.covariance_weight": 0.5},
+    "characteristic_function": {"loss.distance": "characteristic", "loss.projections": 128},
     "projections_256": {"loss.projections": 256},
     "dilated_patterns": {"data.patch_size": 13},
     "no_symmetry": {"data.symmetry": "none"},
@@ -126,18 +126,6 @@ def test_directions_in_windows(script: ModuleType) -> None:
     torch.testing.assert_close(directions.square().sum(dim=(1, 2)), torch.ones(200))
     used = (directions != 0).sum(dim=(1, 2))
     assert set(used.tolist()) == {n * n for n in range(3, 8)}
-
-
-def test_characteristic_function(script: ModuleType) -> None:
-    rng = np.random.default_rng(0)
-    x, y = (np.sign(rng.normal(loc=shift, size=(40, 9))) for shift in (0.0, 0.5))
-    loss, generators = SlicedWasserstein(projections=8, p=1.0), [torch.Generator().manual_seed(3) for _ in range(2)]
-    found = script.characteristic_function(loss, torch.tensor(x).float(), torch.tensor(y).float(), generators[0])
-    frequencies = pattern_frequencies(16, 1, 3, generators[1]).flatten(1).numpy() / 2
-    means = [np.exp(1j * patterns @ frequencies.T).mean(axis=0) for patterns in (x, y)]
-    assert float(found) == pytest.approx(np.sqrt(np.mean(np.abs(means[0] - means[1]) ** 2)), rel=1e-5)
-    same = torch.tensor(x).float()
-    assert float(script.characteristic_function(loss, same, same.flip(0), generators[0])) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_largest_quarter(script: ModuleType) -> None:

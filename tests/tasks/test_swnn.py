@@ -18,9 +18,9 @@ from mcrgen.tasks.swnn import THIN_FIRST, THIN_LAST, SWNNTask
 def task(**changes: object) -> SWNNTask:
     settings = {
         "out_channels": 1, "channels": 6, "layers": 2, "noise_channels": 3, "patch_size": 5, "slab_size": 20,
-        "loss_kind": "patterns", "projections": 32, "exponent": 1.0, "covariance_weight": 0.1, "normals": (0, 1, 2),
-        "phase_fraction_range": None, "covariance": (), "learning_rate": 0.02, "final_learning_rate": 0.001,
-        "max_steps": 60, "seed": 0,
+        "loss_kind": "patterns", "distance": "wasserstein", "projections": 32, "exponent": 1.0, "covariance_weight": 0.1,
+        "normals": (0, 1, 2), "phase_fraction_range": None, "covariance": (), "learning_rate": 0.02,
+        "final_learning_rate": 0.001, "max_steps": 60, "seed": 0,
     }  # fmt: skip
     return SWNNTask(**(settings | changes))
 
@@ -47,9 +47,9 @@ def fit(module: SWNNTask, data: Exemplar, steps: int) -> list[float]:
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
-@pytest.mark.parametrize("exponent", [1.0, 2.0])
-def test_training_lowers_the_loss(two_phases: NDArray[np.uint8], exponent: float) -> None:
-    losses = fit(task(exponent=exponent), exemplar(two_phases), 60)
+@pytest.mark.parametrize("changes", [{}, {"exponent": 2.0}, {"distance": "characteristic"}])
+def test_training_lowers_the_loss(two_phases: NDArray[np.uint8], changes: dict[str, object]) -> None:
+    losses = fit(task(**changes), exemplar(two_phases), 60)
     assert len(losses) == 60
     assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:3])
 
