@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mcrgen.commands._train_config import LAST, DataConfig, Distance, LossKind, MonitorConfig, TrainConfig
+from mcrgen.commands._train_config import LAST, DataConfig, Distance, LossConfig, LossKind, MonitorConfig, TrainConfig
 from mcrgen.errors import (
     InputError,
     near_name,
@@ -60,6 +60,11 @@ def check_numbers(config: TrainConfig) -> None:
         raise InputError(
             f"loss.distance: expected with the loss of the kind patterns only, which it compares, got {config.loss.kind}; "
             "leave it out."
+        )
+    if config.loss.distance != Distance.wasserstein and config.loss.exponent != LossConfig.exponent:
+        raise InputError(
+            f"loss.exponent: expected with the distance wasserstein only, got {config.loss.exponent} with "
+            f"{config.loss.distance}; leave it out."
         )
     if config.data.phase_fraction_range is not None and config.loss.kind != LossKind.patterns:
         raise InputError(

@@ -404,6 +404,10 @@ def test_derived_depth_covers_the_autocorrelation_length(image: Path, tmp_path: 
             ["loss.kind=autocorrelation", "loss.distance=characteristic"],
             r"loss\.distance: expected with the loss of the kind",
         ),
+        (
+            ["loss.exponent=2", "loss.distance=characteristic"],
+            r"loss\.exponent: expected with the distance wasserstein only, got 2",
+        ),
         (["loss.exponent=0.5"], r"loss\.exponent: expected 1 or more"),
         (["monitor.every=-1"], r"monitor\.every: expected 0 \(off\) or more, got -1"),
         (["monitor.samples=1"], r"monitor\.samples: expected 2 or more, to see how they scatter, got 1"),
