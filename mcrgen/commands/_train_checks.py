@@ -36,10 +36,6 @@ def check_numbers(config: TrainConfig) -> None:
         require_positive(name, getattr(getattr(config, section), key))
     if config.network.layers < 0:
         raise InputError(f"network.layers: expected 0 (derived) or more, got {config.network.layers}.")
-    if config.loss.covariance_weight < 0:
-        raise InputError(f"loss.covariance_weight: expected 0 (off) or more, got {config.loss.covariance_weight}.")
-    if config.loss.exponent < 1:
-        raise InputError(f"loss.exponent: expected 1 or more, got {config.loss.exponent}.")
     if config.trainer.slab_size < config.data.patch_size:
         raise InputError(
             f"trainer.slab_size: expected at least data.patch_size = {config.data.patch_size}, got {config.trainer.slab_size}."
@@ -52,24 +48,26 @@ def check_numbers(config: TrainConfig) -> None:
             f"calibration.fractions: expected 2 or more, the ends of the range, got {config.calibration.fractions}."
         )
     _check_fractions(config.data)
-    if config.loss.kind != LossKind.gram and config.loss.vgg_weights is not None:
-        raise InputError(
-            f"loss.vgg_weights: expected with the loss of the kind gram only, got {config.loss.kind}; leave it out."
-        )
-    if config.loss.kind != LossKind.patterns and config.loss.distance != Distance.wasserstein:
-        raise InputError(
-            f"loss.distance: expected with the loss of the kind patterns only, which it compares, got {config.loss.kind}; "
-            "leave it out."
-        )
-    if config.loss.distance != Distance.wasserstein and config.loss.exponent != LossConfig.exponent:
-        raise InputError(
-            f"loss.exponent: expected with the distance wasserstein only, got {config.loss.exponent} with "
-            f"{config.loss.distance}; leave it out."
-        )
+    _check_loss(config.loss)
     if config.data.phase_fraction_range is not None and config.loss.kind != LossKind.patterns:
         raise InputError(
             f"loss.kind: expected patterns for a range of phase fractions, which chooses among them, got {config.loss.kind}."
         )
+
+
+def _check_loss(loss: LossConfig) -> None:
+    if loss.covariance_weight < 0:
+        raise InputError(f"loss.covariance_weight: expected 0 (off) or more, got {loss.covariance_weight}.")
+    if loss.exponent < 1:
+        raise InputError(f"loss.exponent: expected 1 or more, got {loss.exponent}.")
+    if loss.kind != LossKind.gram and loss.vgg_weights is not None:
+        raise InputError(f"loss.vgg_weights: expected with the loss of the kind gram only, got {loss.kind}; leave it out.")
+    if loss.distance == Distance.wasserstein:
+        return
+    if loss.kind != LossKind.patterns:
+        raise InputError(f"loss.distance: expected with the loss of the kind patterns only, got {loss.kind}; leave it out.")
+    if loss.exponent != LossConfig.exponent:
+        raise InputError(f"loss.exponent: expected with the distance wasserstein only, got {loss.exponent}; leave it out.")
 
 
 def _check_monitor(monitor: MonitorConfig) -> None:
