@@ -14,7 +14,7 @@ from mcrgen.errors import InputError, require_positive
 
 _SMALLEST_WINDOW = 3
 _SHORTEST, _LONGEST = 2.0, 8.0
-_VALUES_AT_A_TIME = 2**24
+_VALUES_AT_A_TIME = 2**21  # what fits into a cache
 
 
 def pattern_characteristic(slices: Tensor, frequencies: Tensor, *, periodic: bool = False) -> Tensor:
@@ -55,8 +55,8 @@ class _Means(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, slices: Tensor, frequencies: Tensor) -> Tensor:
         ctx.save_for_backward(slices, frequencies)
-        phases = (F.conv2d(part, frequencies) for part in torch.split(slices, _at_a_time(slices, frequencies)))
-        return torch.cat([torch.stack([p.cos().mean(dim=(2, 3)), p.sin().mean(dim=(2, 3))], dim=1) for p in phases])
+        phases = (_phases(part, frequencies) for part in torch.split(slices, _at_a_time(slices, frequencies)))
+        return torch.cat([torch.stack([p.cos().mean(dim=2), p.sin_().mean(dim=2)], dim=1) for p in phases])
 
     @staticmethod
     @once_differentiable
@@ -64,10 +64,17 @@ class _Means(torch.autograd.Function):
         slices, frequencies = ctx.saved_tensors
         few, pulls = _at_a_time(slices, frequencies), []
         for part, pull in zip(torch.split(slices, few), torch.split(gradient, few), strict=True):
-            phases = F.conv2d(part, frequencies)
-            real, imaginary = (pull / phases[0, 0].numel())[..., None, None].unbind(dim=1)
-            pulls.append(F.conv_transpose2d(phases.cos().mul_(imaginary).sub_(phases.sin_().mul_(real)), frequencies))
+            phases = _phases(part, frequencies)
+            real, imaginary = (pull / phases.shape[2])[..., None].unbind(dim=1)
+            of_phases = phases.cos().mul_(imaginary).sub_(phases.sin_().mul_(real))
+            columns = frequencies.flatten(1).T @ of_phases
+            pulls.append(F.fold(columns, tuple(slices.shape[2:]), frequencies.shape[-1]))
         return torch.cat(pulls), None
+
+
+def _phases(slices: Tensor, frequencies: Tensor) -> Tensor:
+    """w.p ``(B, K, places)``. One matrix product: of few channels, it is many times faster than a convolution."""
+    return frequencies.flatten(1) @ F.unfold(slices, frequencies.shape[-1])
 
 
 def _at_a_time(slices: Tensor, frequencies: Tensor) -> int:
