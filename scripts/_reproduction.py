@@ -78,12 +78,12 @@ def train(options: Options, image: Path, folder: Path, *settings: str, quick: st
     return Trained(model, json.loads(told.read_text()) if told.exists() else None)
 
 
-def generate(path: Path, checkpoint: Path, size: int, **options: Any) -> Path:
-    """Generate a cube, or take the one that is there; an interrupted one goes on."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        mcrgen.generate(mcrgen.GenerateConfig(checkpoint=checkpoint, output=path, size=(size,), **options))
-    return path
+def generate(config: mcrgen.GenerateConfig) -> Path:
+    """Generate a volume, or take the one that is there; an interrupted one goes on."""
+    if not config.output.exists():
+        config.output.parent.mkdir(parents=True, exist_ok=True)
+        mcrgen.generate(config)
+    return config.output
 
 
 def compare(reference: Path, candidates: Sequence[Path], folder: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from _controllable_figure import WAYS, Control, Result, draw
 from _exemplars import begin
 from _reproduction import Options, generate, report, run, train, training
 
+import mcrgen
 from mcrgen.commands._exemplars import read_exemplars
 from mcrgen.commands._learning import build_data
 from mcrgen.data.control import reachable_range
@@ -70,11 +71,17 @@ def make(options: Options, control: Control, image: Path, way: str) -> Result:
         asked = zip(control.targets, models * (len(control.targets) // len(models)), strict=True)
         volumes[kind] = [
             generate(
-                folder / f"{way}_{t:g}{'_exact' * exact}.npy", model.checkpoint, options.edge,
-                phase_fraction=t, exact=exact, seed=options.seed + 1,
+                mcrgen.GenerateConfig(
+                    checkpoint=model.checkpoint,
+                    output=folder / f"{way}_{t:g}{'_exact' * exact}.npy",
+                    size=(options.edge,),
+                    phase_fraction=t,
+                    exact=exact,
+                    seed=options.seed + 1,
+                )
             )
             for t, model in asked
-        ]  # fmt: skip
+        ]
     phase, spent = control.medium.phases.phase, [model.seconds for model in models]
     measured = {
         kind: [measure(np.load(path) == phase, max_lag=lag, curves=("s2",), map_lag=lag) for path in paths]

@@ -12,7 +12,7 @@ model, the fields and the volumes. The same call goes on where an earlier one st
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from _reproduction import RESULTS, Options, compare, errors, generate, report, r
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+import mcrgen
 from mcrgen.io.images import Medium, read_medium
 
 Field = NDArray[np.float32]
@@ -95,8 +96,9 @@ def make(options: Options, folder: Path, name: str, checkpoint: Path, phase: int
     field, part = folder / f"{name}_field.npy", folder / f"{name}_plain.npy"
     folder.mkdir(parents=True, exist_ok=True)
     np.save(field, case.field(size))
-    given: Any = field if case.option == "mask" else str(field)
-    labels = np.load(generate(folder / f"{name}.npy", checkpoint, size, seed=options.seed + 1, **{case.option: given}))
+    plain = mcrgen.GenerateConfig(checkpoint=checkpoint, output=folder / f"{name}.npy", size=(size,), seed=options.seed + 1)
+    given = {case.option: field if case.option == "mask" else str(field)}
+    labels = np.load(generate(replace(plain, **given)))
     np.save(part, labels[case.plain(size)])
     middle = slice(size // 2 - size // 8, size // 2 + size // 8)  # the rod through the middle of a sphere
     inside = labels[middle, middle] if name == "sphere" else labels

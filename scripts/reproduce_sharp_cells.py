@@ -75,7 +75,16 @@ def make(options: Cells, image: Path) -> dict[str, tuple[Path, float | None]]:
     """All volumes, and the seconds that each took beside the training."""
     folder, edge = options.output, options.edge
     model = train(options, image, folder / "model")
-    blunt = generate(folder / "generated.npy", model.checkpoint, edge, seed=options.seed + 1, exact=True, periodic="zyx")
+    blunt = generate(
+        mcrgen.GenerateConfig(
+            checkpoint=model.checkpoint,
+            output=folder / "generated.npy",
+            size=(edge,),
+            seed=options.seed + 1,
+            exact=True,
+            periodic="zyx",
+        )
+    )
     sharp, own, plain = (folder / f"{name}.npy" for name in ("generated_patterns", "patterns", "correlations"))
     return {
         "generator": (blunt, model.seconds),

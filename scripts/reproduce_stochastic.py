@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+import mcrgen
 from mcrgen.io.images import Medium, read_medium
 from mcrgen.plotting.curves import COLOURS, plot_curve
 from mcrgen.plotting.curves import Line as Curve
@@ -53,7 +54,14 @@ def reconstruct(options: Options, name: str, image: Path) -> Reconstruction:
     folder = options.output / name.replace(" ", "_")
     trained = train(options, image, folder / "model")
     volumes = [
-        generate(folder / f"volume_{number}.npy", trained.checkpoint, options.edge, seed=options.seed + number)
+        generate(
+            mcrgen.GenerateConfig(
+                checkpoint=trained.checkpoint,
+                output=folder / f"volume_{number}.npy",
+                size=(options.edge,),
+                seed=options.seed + number,
+            )
+        )
         for number in range(1, 1 + (3 if options.quick else 5))
     ]
     medium = read_medium(image, "images", phase=None, phase_name="phase")

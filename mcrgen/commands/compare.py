@@ -296,14 +296,14 @@ _COLUMNS = ("descriptor", "relative_error", "squared_error", "mse", "mse_scaled"
 def _rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The errors of a candidate: relative ones and their squares, of curves three more, and the distance of local patterns."""
 
-    def row(label: str, relative: float, squared: float | None = None, **more: float) -> dict[str, Any]:
+    def row(label: str, relative: float, squared: float | None = None) -> dict[str, Any]:
         values = {"relative_error": relative, "squared_error": relative**2 if squared is None else squared}
-        return dict.fromkeys(_COLUMNS) | {"descriptor": label} | values | more
+        return dict.fromkeys(_COLUMNS) | {"descriptor": label} | values
 
     rows = [row("phase fraction", result["phase_fraction"]["relative_error"])]
     for name, curve in result["curves"].items():
         more = {key: curve[key] for key in ("mse", "mse_scaled", "max_error", "inside_band")}
-        rows.append(row(CURVE_NAMES[name], curve["relative_l2"], **more))
+        rows.append(row(CURVE_NAMES[name], curve["relative_l2"]) | more)
     rows.append(row("2D autocovariance", result["autocovariance_2d"]["relative_l2"]))
     rows += [row(SECTION_NAMES[name], e["relative"], e["squared"]) for name, e in result["sections"].items()]
     rows.append(row("specific surface", result["specific_surface"]["relative_error"]))

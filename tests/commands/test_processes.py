@@ -48,7 +48,7 @@ def full():
 def slow():
     left[0] = 1
     Path("slow").touch()
-    time.sleep(0.05)
+    time.sleep(0.25)
 
 happens = {
     "full": full,
