@@ -48,7 +48,7 @@ def full():
 def slow():
     left[0] = 1
     Path("slow").touch()
-    time.sleep(0.25)
+    time.sleep(0.15)
 
 happens = {
     "full": full,
@@ -87,6 +87,7 @@ def started(*command: object, folder: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background may ignore it
     )
 
 
