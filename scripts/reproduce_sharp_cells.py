@@ -38,6 +38,7 @@ FORMATS = {
     "fourfold order": ".2f", "s": ".0f",
 }  # fmt: skip
 _CELLS = "cells"
+_LIMIT = 16
 
 
 @dataclass(kw_only=True)
@@ -65,7 +66,8 @@ def reconstructed(options: Cells, recipe: str, image: Path, output: Path, start:
     """Reconstruct a volume, and return the seconds that took."""
     steps = ["optimization.max_steps=80", "optimization.coarse_steps=100"] if options.quick else []
     required = [f"size=[{options.edge},{options.edge},{options.edge}]", "paths=[a,b]", f"seed={options.seed}"]
-    overrides = [*required, "logging.wandb=disabled", *steps, *options.reconstruction]
+    limit = f"descriptors.limit={min(_LIMIT, options.edge // 4)}"  # leaves correlations a coarser level, as patterns have one
+    overrides = [*required, limit, "logging.wandb=disabled", *steps, *options.reconstruction]
     config = mcrgen.load_config(ReconstructConfig, recipe, overrides)
     config.paths, config.start = (image, output), start
     return reconstruct(config).seconds
